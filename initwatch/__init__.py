@@ -1,0 +1,68 @@
+"""initwatch: Keras callbacks that find bad weight initialisation, and what to do about it.
+
+Names are loaded when they are first used: importing the package loads neither keras nor
+tensorflow, so that a TensorBoard server can import what it needs of it cheaply.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initwatch.advice.reinitialize import reinitialize
+    from initwatch.callback import InitWatch, StopOnFinding
+    from initwatch.diagnosis.catalogue import default_rules
+    from initwatch.errors import (
+        ArgumentError,
+        InitwatchError,
+        LogDirError,
+        NotReadyError,
+        UnsupportedError,
+    )
+    from initwatch.records import Advice, Finding, Report
+    from initwatch.schedule import Schedule
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InitWatch": "initwatch.callback",
+    "StopOnFinding": "initwatch.callback",
+    "reinitialize": "initwatch.advice.reinitialize",
+    "default_rules": "initwatch.diagnosis.catalogue",
+    "Schedule": "initwatch.schedule",
+    "Advice": "initwatch.records",
+    "Finding": "initwatch.records",
+    "Report": "initwatch.records",
+    "InitwatchError": "initwatch.errors",
+    "ArgumentError": "initwatch.errors",
+    "LogDirError": "initwatch.errors",
+    "NotReadyError": "initwatch.errors",
+    "UnsupportedError": "initwatch.errors",
+}
+
+__all__ = [
+    "Advice",
+    "ArgumentError",
+    "Finding",
+    "InitWatch",
+    "InitwatchError",
+    "LogDirError",
+    "NotReadyError",
+    "Report",
+    "Schedule",
+    "StopOnFinding",
+    "UnsupportedError",
+    "default_rules",
+    "reinitialize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'initwatch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,462 @@
+"""The Keras callbacks: conductors of order and lifetime. No arithmetic here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from initwatch.advice.advisor import advise
+from initwatch.capture.session import Sample, Session
+from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
+from initwatch.diagnosis.engine import Engine
+from initwatch.diagnosis.rule import Rule
+from initwatch.errors import ArgumentError, Faults, NotReadyError, UnsupportedError
+from initwatch.measurement.layout import Group
+from initwatch.measurement.moments import measure
+from initwatch.measurement.recorder import Recorder
+from initwatch.outlets.console import ConsoleOutlet
+from initwatch.outlets.outlet import Outlet
+from initwatch.outlets.tensorboard import TensorBoardOutlet
+from initwatch.records import Advice, Finding, Report, Subject
+from initwatch.records.finding import SEVERITIES, Severity
+from initwatch.records.training import Training
+from initwatch.records.update import Histogram, Update
+from initwatch.schedule import Schedule
+
+Listener = Callable[[list[Finding]], None]
+
+
+class Watch:
+    """One fit's machinery: capture, memory, diagnosis, advice, outlets. Dropped afterwards.
+
+    Args:
+        rules: what to look for.
+        schedule: when to sample.
+    """
+
+    def __init__(self, rules: Sequence[Rule], schedule: Schedule) -> None:
+        self.outlets: list[Outlet] = []
+        self.listeners: list[Listener] = []
+        self.batch = 0  # batches (executions) of this fit so far
+        self.progress = False  # a progress bar stands unfinished on the line
+        self._schedule = schedule
+        self._faults = Faults(self._tell)
+        self._engine = Engine(rules, self._faults)
+        self._session: Session | None = None
+        self._recorder: Recorder | None = None
+        self._advice: list[Advice] = []
+        self._draw_next = True
+
+    # ------------------------------------------------------------------ lifetime
+
+    def begin(self, model: keras.Model, earlier: Session | None) -> Session | None:
+        """Before the first batch; ``earlier`` is the session of the fit before, if any.
+
+        Returns:
+            the session of this fit, None if there is nothing that can be observed.
+        """
+        self._model = model
+        try:
+            reusable = earlier is not None and not earlier.broken and earlier.serves(model)
+            self._session = earlier if reusable else Session(model)
+            assert self._session is not None
+            self._session.attach(self._faults, self._receive)
+        except (NotReadyError, UnsupportedError) as error:
+            self._faults.add("start", f"{error} Training goes on; nothing is measured.")
+        except Exception as error:
+            # whatever Keras's insides hold that we did not expect, training must start
+            self._faults.add(
+                "start",
+                f"this model cannot be observed ({type(error).__name__}: {error}). "
+                "Training goes on; nothing is measured.",
+            )
+        return self._session
+
+    def open_outlet(self, outlet: Outlet, step: int) -> None:
+        """Adds an outlet to this fit."""
+        self.outlets.append(outlet)
+        with self._contained(outlet):
+            outlet.open(step)
+
+    def epoch(self) -> None:
+        """An epoch begins: its first batch is sampled, with histograms."""
+        self._draw_next = True
+        self.progress = False
+
+    def arm(self) -> None:
+        """A batch begins."""
+        batch, self.batch = self.batch, self.batch + 1
+        if self._session is None or not (self._draw_next or self._schedule.due(batch)):
+            return
+        with self._faults.contained("capture", "nothing more is measured."):
+            self._session.arm(histograms=self._draw_next and self._schedule.histograms)
+            self._draw_next = False
+
+    def end(self) -> None:
+        """After the last batch."""
+        if self._session is not None:
+            self._session.disarm()
+        report = self.report()
+        for outlet in self.outlets:
+            with self._contained(outlet):
+                outlet.close(report)
+
+    # ------------------------------------------------------------------ a sampled step
+
+    def _receive(self, sample: Sample) -> None:
+        structure = sample.structure
+        if self._recorder is None or self._recorder.layers != structure.layers:
+            self._recorder = Recorder(structure.layers, structure.variables)
+        outputs = [layer.outputs for layer in structure.layers]
+        news: list[Finding] = []
+        for i, row in enumerate(sample.rows):
+            measurement = measure(row, structure.layout, outputs)
+            values = self._recorder.add(measurement, sample.active[i], structure.layout)
+            found: list[Finding] = []
+            history = self._recorder.history()
+            with self._faults.contained("rules", "no further diagnosis in this run."):
+                found = self._engine.judge(history)
+            if found:
+                with self._faults.contained("advice", "findings come without advice."):
+                    self._advice = advise(self._engine.findings, history, training_of(self._model))
+            news += found
+            newest = i == len(sample.rows) - 1
+            update = Update(
+                step=measurement.step,
+                layers=structure.layers,
+                variables=structure.variables,
+                values=values,
+                histograms=_histograms(sample) if newest else (),
+                news=tuple(found),
+                report=self.report(),
+            )
+            for outlet in self.outlets:
+                with self._contained(outlet):
+                    outlet.emit(update)
+        if news:
+            for listener in self.listeners:
+                listener(news)
+        self.progress = True
+
+    def _contained(self, outlet: Outlet) -> Any:
+        """Containment of an outlet's fault: it is reported once and the outlet left out."""
+        return _Contained(self, outlet)
+
+    def drop(self, outlet: Outlet, error: Exception) -> None:
+        """An outlet has failed: no more is sent to it."""
+        self.outlets = [other for other in self.outlets if other is not outlet]
+        text = " ".join(str(error).split())[:300]
+        self._faults.add(
+            outlet.name,
+            f"the {outlet.name} cannot be written any more ({type(error).__name__}: {text}). "
+            "Training goes on; what was written is kept.",
+        )
+
+    def _tell(self, message: str) -> None:
+        """Hands one line to every outlet that shows lines."""
+        if not any(isinstance(outlet, ConsoleOutlet) for outlet in self.outlets):
+            sys.stderr.write(f"initwatch: {message}\n")
+        for outlet in self.outlets:
+            outlet.note(message)
+
+    def report(self) -> Report:
+        """Everything found so far."""
+        recorder = self._recorder
+        codes = {finding.code for finding in self._engine.findings}
+        return Report(
+            findings=self._engine.findings,
+            # a finding that was taken back takes its advice with it
+            advice=[advice for advice in self._advice if codes & set(advice.codes)],
+            steps_seen=recorder.rows_seen if recorder else 0,
+            last_step=recorder.last_step if recorder else -1,
+            abstained=self._engine.abstained,
+            problems=self._faults.problems,
+        )
+
+
+class _Contained:
+    """``with`` block around a call of an outlet."""
+
+    def __init__(self, watch: Watch, outlet: Outlet) -> None:
+        self._watch, self._outlet = watch, outlet
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._watch.drop(self._outlet, error)
+        return True
+
+
+def _histograms(sample: Sample) -> tuple[Histogram, ...]:
+    if sample.histograms is None:
+        return ()
+    return tuple(
+        _histogram(group, values)
+        for group, values in zip(
+            sample.structure.histogram_groups, sample.histograms.astype(np.float64), strict=True
+        )
+    )
+
+
+def _histogram(group: Group, values: Any) -> Histogram:
+    quantity = group.source.value
+    subject = Subject.LAYER if quantity == "activation" else Subject.VARIABLE
+    low, high = float(values[0]), float(values[1])
+    return Histogram(quantity, subject, group.subject, low, high, values[2:])
+
+
+def training_of(model: keras.Model) -> Training:
+    """The compiled optimizer as advice needs it."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer is None:
+        return Training("SGD", None)
+    rate = getattr(optimizer, "_learning_rate", None)
+    if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return Training(type(optimizer).__name__, None)
+    return Training(
+        type(optimizer).__name__, float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    )
+
+
+def _callback_list() -> keras.callbacks.CallbackList | None:
+    """The list that is calling ``on_train_begin``, None if someone calls it by hand.
+
+    Keras gives a callback no handle on its list. It is needed for two things: callbacks of the
+    suite find each other, and arming comes after every other callback's
+    ``on_train_batch_begin``, so that an exception raised there finds nothing installed.
+    """
+    frame = sys._getframe(1)
+    for _ in range(12):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, keras.callbacks.CallbackList):
+            return owner
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
+
+
+class _LastWord(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyped
+    """Stands last in the list and arms the batch after all others have had their say."""
+
+    watch: Watch | None = None
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.watch is not None:
+            self.watch.arm()
+
+
+class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is untyped
+    """What the callbacks of the suite have in common: one ``Watch`` a fit, shared by all."""
+
+    def __init__(self, rules: Iterable[Rule] | None, schedule: Schedule | None) -> None:
+        super().__init__()
+        self._rules = _checked_rules(rules)
+        self._schedule = _checked_schedule(schedule)
+        self._watch: Watch | None = None
+        self._session: Session | None = None
+        self._conducts = False
+        self._arms = False
+
+    @property
+    def report(self) -> Report:
+        """What was found so far; also in the middle of fit, and after an exception in it."""
+        return self._watch.report() if self._watch is not None else Report()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        callbacks = _callback_list()
+        first = self
+        if callbacks is not None:
+            first = next((c for c in callbacks.callbacks if isinstance(c, _Watching)), self)
+        self._conducts = first is self
+        self._arms = False
+        if self._conducts:
+            self._watch = Watch(self._rules, self._schedule)
+        else:
+            self._watch = first._watch
+        watch = self._watch
+        if watch is None:  # a sibling that stands before us did not begin
+            return
+        self._join(watch)
+        if not self._conducts:
+            return
+        # a step traced for an earlier fit is used again while the model is compiled the same
+        self._session = watch.begin(self.model, self._session)
+        if callbacks is None:
+            self._arms = True
+            return
+        last = next((c for c in callbacks.callbacks if isinstance(c, _LastWord)), None)
+        if last is None:
+            last = _LastWord()
+            last.set_model(self.model)
+            callbacks.callbacks.append(last)
+        last.watch = watch
+
+    def _join(self, watch: Watch) -> None:
+        """Adds what this callback brings to the fit's watch."""
+        raise NotImplementedError
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self._conducts and self._watch is not None:
+            self._watch.epoch()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self._arms and self._watch is not None:
+            self._watch.arm()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._conducts and self._watch is not None:
+            self._watch.end()
+
+
+class InitWatch(_Watching):
+    """Watches a training: measures the real step, flags faults, suggests initializers, logs.
+
+    ::
+
+        watch = initwatch.InitWatch("logs/run1")
+        model.fit(x, y, callbacks=[watch])
+        watch.report.healthy, watch.report.findings, watch.report.advice
+
+    The weights after training are those without the callback, bit for bit (README: where not).
+
+    Args:
+        log_dir: folder for TensorBoard; the run ``initwatch`` is made inside it. Left out, no
+            log is written.
+        schedule: which batches are sampled; the first 20 of each fit, then every tenth, by
+            default.
+        rules: rules to check, such as ``initwatch.default_rules()`` with one left out or with
+            other thresholds; all by default.
+        console: False keeps the terminal silent; what is found stands in ``report``.
+
+    Raises:
+        ArgumentError: if an argument is wrong (also a ValueError).
+        LogDirError: if ``log_dir`` cannot be written (also an OSError).
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] | None = None,
+        *,
+        schedule: Schedule | None = None,
+        rules: Iterable[Rule] | None = None,
+        console: bool = True,
+    ) -> None:
+        super().__init__(rules, schedule)
+        if not isinstance(console, bool):
+            raise ArgumentError(f"console must be True or False. Received: {console!r}")
+        self._console = console
+        # made now, so that a folder that cannot be written is told before the data is loaded
+        self._log = TensorBoardOutlet(log_dir) if log_dir is not None else None
+
+    def _join(self, watch: Watch) -> None:
+        step = _step_of(self.model)
+        if self._console and not any(isinstance(o, ConsoleOutlet) for o in watch.outlets):
+            verbose = (self.params or {}).get("verbose", 0)
+            bar = verbose in (1, "auto")
+            watch.open_outlet(ConsoleOutlet(in_progress=lambda: bar and watch.progress), step)
+        if self._log is not None:
+            watch.open_outlet(self._log, step)
+
+
+class StopOnFinding(_Watching):
+    """Ends training when a finding appears, and says which.
+
+    Args:
+        codes: rule codes such as ``["IW201"]``, or symptoms such as ``["non_finite"]``; any by
+            default.
+        severity: the least severity to stop at: ``info``, ``warning`` or ``error``.
+        rules: as in ``InitWatch``; used if this is the first callback of the suite in the list.
+        schedule: as in ``InitWatch``; used if this is the first callback of the suite.
+
+    Attributes:
+        stopped_by: the finding that ended training, None if none did.
+
+    Raises:
+        ArgumentError: if a code or the severity is unknown.
+    """
+
+    def __init__(
+        self,
+        codes: Iterable[str] | None = None,
+        severity: Severity = "error",
+        *,
+        rules: Iterable[Rule] | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(rules, schedule)
+        known = {rule.code for rule in self._rules} | {rule.symptom for rule in self._rules}
+        self._codes = (
+            None if codes is None else frozenset([codes] if isinstance(codes, str) else codes)
+        )
+        if self._codes is not None and not self._codes <= known:
+            raise ArgumentError(
+                f"codes must be among {', '.join(sorted(known))}. "
+                f"Received: {', '.join(sorted(self._codes - known))}"
+            )
+        if severity not in SEVERITIES:
+            raise ArgumentError(
+                f"severity must be one of {', '.join(SEVERITIES)}. Received: {severity!r}"
+            )
+        self._severity = severity
+        self.stopped_by: Finding | None = None
+
+    def _join(self, watch: Watch) -> None:
+        self.stopped_by = None
+        watch.listeners.append(self._heard)
+
+    def _heard(self, news: list[Finding]) -> None:
+        if self.stopped_by is not None:
+            return
+        least = SEVERITIES.index(self._severity)
+        for finding in news:
+            chosen = self._codes is None or {finding.code, finding.symptom} & self._codes
+            if chosen and SEVERITIES.index(finding.severity) >= least:
+                self.stopped_by = finding
+                self.model.stop_training = True
+                assert self._watch is not None
+                self._watch._tell(
+                    f"training is stopped at step {finding.step} by {finding.code} "
+                    f"{finding.symptom} ({finding.severity}): {finding.message}"
+                )
+                return
+
+
+def _step_of(model: keras.Model) -> int:
+    """The optimizer's count, 0 for a model without one."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        return 0
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
+def _checked_schedule(schedule: Schedule | None) -> Schedule:
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise ArgumentError(
+            "schedule must be an initwatch.Schedule, such as Schedule(first=20, every=10). "
+            f"Received: {schedule!r}"
+        )
+    return schedule or Schedule()
+
+
+def _checked_rules(rules: Iterable[Rule] | None) -> list[Rule]:
+    if rules is None:
+        return default_rules()
+    chosen = list(rules)
+    for rule in chosen:
+        if not isinstance(rule, CATALOGUE) and not all(
+            hasattr(rule, name) for name in ("code", "symptom", "needs", "retracted", "check")
+        ):
+            raise ArgumentError(
+                f"rules must be rules such as initwatch.default_rules() gives. Received: {rule!r}"
+            )
+    return chosen

@@ -1,0 +1,85 @@
+"""What the rest of capture asks of a Keras backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+TrainStep = Callable[..., Any]
+TrainFunction = Callable[[Any], Any]
+
+
+class Register(Protocol):
+    """A shift register of rows on the device, owned by the session, not by the model."""
+
+    def push(self, row: Any) -> None:
+        """Inside the step: appends one row, dropping the oldest."""
+
+    def add_one(self) -> None:
+        """Inside the step: counts one up in every cell."""
+
+    def read(self, rows: int) -> NDArray[Any]:
+        """On the host: the newest ``rows`` rows, oldest first."""
+
+
+class Flag(Protocol):
+    """A switch the host sets and the compiled step reads."""
+
+    def set(self, value: bool) -> None:
+        """On the host."""
+
+    def when(self, action: Callable[[], None]) -> None:
+        """Inside the step: runs ``action`` if the switch is on."""
+
+
+class Backend(Protocol):
+    """One file in this folder each."""
+
+    # raised by a train function when the data has ended; never ours to catch
+    end_of_data: tuple[type[BaseException], ...]
+
+    def refusal(self, model: Any) -> str | None:
+        """Why this model's training cannot be observed, None if it can."""
+
+    def build(self, model: Any, train_step: TrainStep) -> TrainFunction:
+        """A train function that runs ``train_step``; the model is left as it was."""
+
+    def place(self) -> Any:
+        """A token for the graph that is being built; differs inside loops and branches."""
+
+    def tap(self, x: Any, on_gradient: Callable[[Any], None]) -> Any:
+        """The identity of ``x``; ``on_gradient`` is handed dL/dx when it is computed."""
+
+    def is_tensor(self, x: Any) -> bool:
+        """True for a tensor of this backend (not a variable, not a NumPy array)."""
+
+    def read(self, variable: Any) -> Any:
+        """The value of a Keras variable (or tensor) at this point of the step."""
+
+    def dense(self, gradient: Any) -> Any:
+        """A gradient as a dense tensor: sparse rows are summed into the variable's shape."""
+
+    def origins(self, x: Any, known: dict[int, int]) -> Origins:
+        """Which of the ``known`` tensors (id -> index) ``x`` was computed from."""
+
+    def may_be_fused(self, x: Any) -> bool:
+        """True if the compiler may merge what computes ``x`` with the one that reads it."""
+
+    def register(self, rows: int, width: int, dtype: str) -> Register:
+        """A new register; may be called inside a trace."""
+
+    def flag(self) -> Flag:
+        """A new switch, off."""
+
+
+class Origins:
+    """What a tensor was computed from: nearest known tensors, the input, operations between."""
+
+    __slots__ = ("from_input", "known", "operations")
+
+    def __init__(self, known: set[int], from_input: bool, operations: set[str]) -> None:
+        self.known = known
+        self.from_input = from_input
+        self.operations = operations

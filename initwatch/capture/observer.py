@@ -1,0 +1,238 @@
+"""What one run through ``train_step`` shows: layer outputs, backward signals, the optimizer.
+
+An ``Observer`` lives for one call of ``train_step`` (one trace, or one eager step). While it is
+``installed`` the layers' ``call``, the optimizers' ``apply`` and the model's ``compute_loss``
+are shadowed by instance attributes; they are taken off again before ``train_step`` returns, so
+nothing of it is ever on a model that a user can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from initwatch.capture.backends.protocol import Backend, Origins
+from initwatch.errors import Faults
+
+LOST = "the statistics of this run are incomplete."
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of one layer.
+
+    Attributes:
+        layer: the layer.
+        output: its first float output, behind the tap.
+        origins: the calls its output was computed from.
+        between: plain operations that stand between those calls and this one.
+        gradients: dL/d(output), one for each backward pass.
+    """
+
+    layer: Any
+    output: Any
+    origins: Origins
+    between: frozenset[str]
+    gradients: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Applied:
+    """One call of an optimizer's ``apply``."""
+
+    optimizer: Any
+    variables: list[Any]
+    gradients: list[Any]
+    before: list[Any]
+    after: list[Any]
+    iterations: Any
+    loss_scale: Any
+
+
+class Observer:
+    """Collects the tensors of one ``train_step``.
+
+    Args:
+        model: the model in training.
+        backend: how its tensors are tapped.
+        faults: where faults of our own go; the step itself is never disturbed by them.
+    """
+
+    def __init__(self, model: keras.Model, backend: Backend, faults: Faults) -> None:
+        self.model = model
+        self.calls: list[Call] = []
+        self.applied: list[Applied] = []
+        self.loss: Any = None
+        self.labels: tuple[Any, Any, Any] | None = None
+        self.prediction_origins: Origins | None = None
+        self._backend = backend
+        self._faults = faults
+        self._place = backend.place()
+        self._known: dict[int, int] = {}
+        # ids are only good while their tensors live
+        self._alive: list[Any] = []
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Shadows what is to be watched, and undoes it whatever happens inside."""
+        undo: list[tuple[Any, str, bool, Any]] = []
+
+        def shadow(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+            # through __dict__, past Keras's attribute tracking
+            undo.append((owner, name, name in owner.__dict__, owner.__dict__.get(name)))
+            owner.__dict__[name] = wrapper
+
+        try:
+            for layer in watched_layers(self.model):
+                shadow(layer, "call", self._watched_call(layer, layer.call))
+            for optimizer in optimizers_of(self.model):
+                shadow(optimizer, "apply", self._watched_apply(optimizer, optimizer.apply))
+            shadow(self.model, "compute_loss", self._watched_loss(self.model.compute_loss))
+            yield
+        finally:
+            for owner, name, was_there, previous in reversed(undo):
+                if was_there:
+                    owner.__dict__[name] = previous
+                else:
+                    owner.__dict__.pop(name, None)
+
+    def _watched_call(self, layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            outputs = original(*args, **kwargs)
+            # inside the loop of an RNN or a branch, tensors cannot be carried out
+            if self._backend.place() is not self._place:
+                return outputs
+            with self._faults.contained("capture", LOST):
+                return self._tapped(layer, (args, kwargs), outputs)
+            return outputs
+
+        return call
+
+    def _tapped(self, layer: Any, inputs: Any, outputs: Any) -> Any:
+        """The layer's outputs, the first float tensor among them behind a tap."""
+        flat = keras.tree.flatten(outputs)
+        position = next(
+            (
+                i
+                for i, x in enumerate(flat)
+                if self._backend.is_tensor(x) and keras.backend.is_float_dtype(x.dtype)
+            ),
+            None,
+        )
+        if position is None:
+            return outputs
+        output = flat[position]
+        # a container's output is its last layer's, a pass-through's is its input: no new signal
+        if id(output) in self._known or any(x is output for x in keras.tree.flatten(inputs)):
+            return outputs
+        origins = self._backend.origins(output, self._known)
+        if "unknown" in origins.operations:
+            origins = self._origins_by_identity(inputs)
+        between = self._origins_of_all(inputs).operations
+        call = Call(layer, output, origins, frozenset(between))
+        tapped = self._backend.tap(output, call.gradients.append)
+        call.output = tapped
+        self._known[id(tapped)] = len(self.calls)
+        self._alive += [output, tapped]
+        self.calls.append(call)
+        if len(flat) == 1 and not keras.tree.is_nested(outputs):
+            return tapped
+        flat[position] = tapped
+        return keras.tree.pack_sequence_as(outputs, flat)
+
+    def _origins_by_identity(self, inputs: Any) -> Origins:
+        """Where a tensor does not remember its past: by the layer's own arguments."""
+        known: set[int] = set()
+        from_input = False
+        operations: set[str] = set()
+        for x in keras.tree.flatten(inputs):
+            if id(x) in self._known:
+                known.add(self._known[id(x)])
+            elif self._backend.is_tensor(x) and keras.backend.is_float_dtype(x.dtype):
+                from_input = True
+                operations.add("unknown")
+            elif self._backend.is_tensor(x):
+                from_input = True
+        return Origins(known, from_input, operations)
+
+    def _watched_apply(self, optimizer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(grads: Any, trainable_variables: Any = None) -> Any:
+            grads = list(grads)
+            record: Applied | None = None
+            if self._backend.place() is self._place:
+                with self._faults.contained("capture", LOST):
+                    record = self._before_apply(optimizer, grads, trainable_variables)
+            result = original(grads, trainable_variables)
+            if record is not None:
+                with self._faults.contained("capture", LOST):
+                    record.after = [self._backend.read(variable) for variable in record.variables]
+                    self.applied.append(record)
+            return result
+
+        return apply
+
+    def _before_apply(self, optimizer: Any, grads: list[Any], variables: Any) -> Applied:
+        if variables is None:
+            variables = optimizer._trainable_variables
+        variables = list(variables)
+        scale = getattr(optimizer, "dynamic_scale", None)
+        return Applied(
+            optimizer=optimizer,
+            variables=variables,
+            gradients=grads,
+            before=[self._backend.read(variable) for variable in variables],
+            after=[],
+            iterations=self._backend.read(optimizer.iterations),
+            loss_scale=None if scale is None else self._backend.read(scale),
+        )
+
+    def _watched_loss(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def compute_loss(*args: Any, **kwargs: Any) -> Any:
+            loss = original(*args, **kwargs)
+            if self._backend.place() is self._place:
+                with self._faults.contained("capture", LOST):
+                    names = ("x", "y", "y_pred", "sample_weight")
+                    given = {**dict(zip(names, args, strict=False)), **kwargs}
+                    self.loss = loss
+                    self.labels = (given.get("y"), given.get("y_pred"), given.get("sample_weight"))
+                    self.prediction_origins = self._origins_of_all(given.get("y_pred"))
+            return loss
+
+        return compute_loss
+
+    def _origins_of_all(self, tensors: Any) -> Origins:
+        merged = Origins(set(), False, set())
+        for x in keras.tree.flatten(tensors):
+            if self._backend.is_tensor(x):
+                origins = self._backend.origins(x, self._known)
+                merged.known |= origins.known
+                merged.from_input |= origins.from_input
+                merged.operations |= origins.operations
+        return merged
+
+
+def watched_layers(model: keras.Model) -> list[Any]:
+    """Layers whose outputs are signals of the step: not inputs, not the cells of RNNs."""
+    layers = list(model._flatten_layers(include_self=False))
+    inner: set[int] = set()
+    for layer in layers:
+        if isinstance(layer, (keras.layers.RNN, keras.layers.TimeDistributed)):
+            inner |= {id(x) for x in layer._flatten_layers(include_self=False)}
+    return [
+        layer
+        for layer in layers
+        if id(layer) not in inner and not isinstance(layer, keras.layers.InputLayer)
+    ]
+
+
+def optimizers_of(model: keras.Model) -> list[Any]:
+    """The compiled optimizer and others that the model holds as attributes, each once."""
+    found = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
+    for value in vars(model).values():
+        if isinstance(value, keras.optimizers.Optimizer) and all(value is not o for o in found):
+            found.append(value)
+    return found

@@ -1,0 +1,215 @@
+"""From what a step showed to one row of sums, inside the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+from initwatch.capture import labels, reductions
+from initwatch.capture.backends.protocol import Backend
+from initwatch.capture.observer import Applied, Call, Observer
+from initwatch.capture.reductions import SlopeOfOutput
+from initwatch.capture.topology import unique_layers
+from initwatch.measurement.layout import STEP_BASE, Group, Layout, Source
+from initwatch.records.layer import VariableSpec
+
+Tensor = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How one layer's output is to be read.
+
+    Attributes:
+        slope: phi'(z) from the output, None where it is not known.
+        rectifies: True if units can be dead.
+        unit_axis: axis of the output that runs over units.
+    """
+
+    slope: SlopeOfOutput | None
+    rectifies: bool
+    unit_axis: int
+
+
+@dataclass(slots=True)
+class Row:
+    """The tensors one step gives out, and what stands where in them."""
+
+    layout: Layout
+    layers: list[Any]
+    variables: list[Any]
+    sums: Tensor
+    active: Tensor | None
+    histograms: Callable[[], Tensor]
+    histogram_groups: tuple[Group, ...]
+    unread: list[Any]
+
+
+def build_row(
+    observer: Observer,
+    backend: Backend,
+    readings: dict[int, Reading],
+    units: dict[int, int],
+) -> Row | None:
+    """Reduces all that a step showed to one vector.
+
+    Args:
+        observer: what the step showed.
+        backend: how its tensors are handled.
+        readings: id(layer) -> how its output is read.
+        units: id(variable) -> number of units of a kernel; 1 for other variables.
+
+    Returns:
+        None if no optimizer was applied: there is no step to speak of.
+    """
+    if not observer.applied:
+        return None
+    groups: list[Group] = []
+    parts: list[list[Tensor]] = []
+    tensors: list[Tensor] = []
+    drawn: list[Group] = []
+
+    def add(source: Source, subject: int, sums: list[Tensor], tensor: Tensor = None) -> None:
+        groups.append(Group(source, subject))
+        parts.append(sums)
+        if tensor is not None:
+            drawn.append(Group(source, subject))
+            tensors.append(tensor)
+
+    layers = unique_layers(observer.calls)
+    activity: list[tuple[int, int]] = []
+    active: list[Tensor] = []
+    unread: list[Any] = []
+    readable = [is_readable(backend, call) for call in observer.calls]
+    for call, readable_now in zip(observer.calls, readable, strict=True):
+        index = next(i for i, layer in enumerate(layers) if layer is call.layer)
+        reading = readings[id(call.layer)]
+        if readable_now:
+            add(
+                Source.ACTIVATION,
+                index,
+                reductions.activation_sums(call.output, reading.slope),
+                call.output,
+            )
+            if reading.rectifies and call.output.shape[reading.unit_axis] is not None:
+                activity.append((index, int(call.output.shape[reading.unit_axis])))
+                active.append(reductions.active_units(call.output, reading.unit_axis))
+        else:
+            unread.append(call.layer)
+        for gradient in call.gradients:
+            add(Source.DELTA, index, reductions.delta_sums(gradient))
+    variables: list[Any] = []
+    for applied in observer.applied:
+        _add_applied(applied, variables, units, backend, add)
+    layout = Layout(tuple(groups), tuple(activity), len(layers), len(variables))
+    return Row(
+        layout=layout,
+        layers=layers,
+        variables=variables,
+        sums=ops.stack([*_header(observer), *(part for group in parts for part in group)]),
+        active=ops.concatenate(active) if active else None,
+        histograms=lambda: ops.stack([reductions.histogram(tensor) for tensor in tensors]),
+        histogram_groups=tuple(drawn),
+        unread=unread,
+    )
+
+
+def is_readable(backend: Backend, call: Call) -> bool:
+    """Whether reading the output leaves the compiled step's arithmetic as it is.
+
+    A tensor with a single reader may be fused into it by the graph optimizer, and a second
+    reader undoes that, with another rounding (see the README).
+    """
+    return not backend.may_be_fused(call.output)
+
+
+def _header(observer: Observer) -> list[Tensor]:
+    """step_high, step_low, loss, trivial_loss, loss_scale, examples, skipped."""
+    applied = observer.applied[0]
+    unknown = ops.convert_to_tensor(float("nan"), "float32")
+    scale = applied.loss_scale
+    step = applied.iterations
+    loss = unknown if observer.loss is None else reductions.as_float32(observer.loss)
+    skipped = ops.zeros((), "float32")
+    if scale is not None:
+        # the loss scaler's own test: it skips the step if any gradient is not finite
+        finite = [ops.all(ops.isfinite(g)) for g in applied.gradients if g is not None]
+        skipped = 1.0 - ops.cast(ops.all(ops.stack(finite)), "float32")
+    return [
+        ops.cast(step // STEP_BASE, "float32"),
+        ops.cast(step % STEP_BASE, "float32"),
+        loss,
+        _trivial(observer, unknown),
+        ops.ones((), "float32") if scale is None else ops.cast(scale, "float32"),
+        _examples(observer),
+        skipped,
+    ]
+
+
+def _examples(observer: Observer) -> Tensor:
+    """Number of examples in the batch."""
+    for tensor in [call.output for call in observer.calls][:1]:
+        return ops.cast(ops.shape(tensor)[0], "float32")
+    return ops.zeros((), "float32")
+
+
+def _trivial(observer: Observer, unknown: Tensor) -> Tensor:
+    """Loss of the best constant prediction; unknown with weights or several outputs."""
+    name = labels.loss_name(getattr(observer.model, "loss", None))
+    if name is None or observer.labels is None:
+        return unknown
+    y, y_pred, sample_weight = observer.labels
+    if sample_weight is not None or not hasattr(y, "shape") or not hasattr(y_pred, "shape"):
+        return unknown
+    return labels.trivial_loss(name, y, y_pred)
+
+
+def _add_applied(
+    applied: Applied,
+    variables: list[Any],
+    units: dict[int, int],
+    backend: Backend,
+    add: Callable[..., None],
+) -> None:
+    for variable, gradient, before, after in zip(
+        applied.variables, applied.gradients, applied.before, applied.after, strict=True
+    ):
+        if any(variable is known for known in variables):
+            continue  # applied twice in one step: the first application is the step's
+        index = len(variables)
+        variables.append(variable)
+        matrix = units.get(id(variable), 1) > 1
+        add(
+            Source.WEIGHT,
+            index,
+            reductions.weight_sums(before, units.get(id(variable), 1)),
+            before if matrix else None,
+        )
+        if gradient is not None:
+            gradient = backend.dense(gradient)
+            add(
+                Source.GRADIENT,
+                index,
+                reductions.gradient_sums(gradient),
+                gradient if matrix else None,
+            )
+        add(Source.UPDATE, index, reductions.update_sums(before, after))
+
+
+def variable_specs(
+    variables: list[Any], owners: dict[int, tuple[str, str]]
+) -> tuple[VariableSpec, ...]:
+    """Specs of the variables of a row; ``owners``: id(variable) -> (layer path, role)."""
+    return tuple(
+        VariableSpec(
+            path=variable.path,
+            layer=owners.get(id(variable), ("", ""))[0],
+            role=owners.get(id(variable), ("", variable.name))[1],
+            size=math.prod(int(d) for d in variable.shape),
+        )
+        for variable in variables
+    )

@@ -1,0 +1,270 @@
+"""One model's capture during one fit: a second train function, armed for single batches.
+
+The model's own train function is never changed: on a sampled batch ours takes its place just
+before ``fit`` looks it up, gives it back before it runs, and hands out the rows afterwards.
+Batches that are not sampled run the user's own compiled step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from initwatch.capture import activations as activation_functions
+from initwatch.capture import backends
+from initwatch.capture.backends.protocol import Flag, Register, TrainFunction
+from initwatch.capture.observer import LOST, Observer
+from initwatch.capture.reductions import HISTOGRAM_WIDTH
+from initwatch.capture.row import Reading, Row, build_row, variable_specs
+from initwatch.capture.topology import describe_layers, unique_paths
+from initwatch.errors import Faults, NotReadyError, UnsupportedError
+from initwatch.measurement.layout import Group, Layout
+from initwatch.records.layer import Activation, LayerSpec, VariableSpec
+from initwatch.theory.fans import units_of
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What the rows of a session mean.
+
+    Attributes:
+        layout: what stands where in a row.
+        layers: the layers of the row, in signal order.
+        variables: the trainable variables of the row.
+        histogram_groups: what each histogram was taken of.
+        unread: paths of layers whose output is not read, so that the step's arithmetic stays.
+    """
+
+    layout: Layout
+    layers: tuple[LayerSpec, ...]
+    variables: tuple[VariableSpec, ...]
+    histogram_groups: tuple[Group, ...]
+    unread: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one sampled execution gave: one row a step, histograms of its last step."""
+
+    structure: Structure
+    rows: NDArray[np.float32]
+    active: NDArray[np.bool_]
+    histograms: NDArray[np.float32] | None
+
+
+class Session:
+    """Observes a model's training steps.
+
+    Args:
+        model: built and compiled.
+
+    Raises:
+        NotReadyError: if the model is not built, not compiled or has nothing to train.
+        UnsupportedError: if its training cannot be observed.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        _check_ready(model)
+        self._backend = backends.current()
+        refusal = self._backend.refusal(model)
+        if refusal is not None:
+            raise UnsupportedError(refusal)
+        self.model = model
+        self.broken = False
+        self._train_function = model.__dict__.get("train_function")
+        self._faults = Faults(lambda message: None)
+        self._deliver: Callable[[Sample], None] = lambda sample: None
+        self._instrumented: TrainFunction | None = None
+        self._has_run = False
+        self._structure: Structure | None = None
+        self._sums: Register | None = None
+        self._active: Register | None = None
+        self._histograms: Register | None = None
+        self._counter: Register | None = None
+        self._counted = 0
+        self._draw: Flag = self._backend.flag()
+        self._drawing = False
+        self._installed: tuple[bool, Any] | None = None
+        self._steps_per_execution = int(model.steps_per_execution)
+        # phi is evaluated on numbers now: inside the traced step that is not possible
+        self._activations: dict[int, Activation | None] = {}
+        self._readings: dict[int, Reading] = {}
+        self._units: dict[int, int] = {}
+        self._owners: dict[int, tuple[str, str]] = {}
+        layers = list(model._flatten_layers(include_self=True))
+        self._paths = unique_paths(layers)
+        for layer in layers:
+            self._learn(layer, self._paths[id(layer)])
+
+    def _learn(self, layer: Any, path: str) -> None:
+        """What must be known of a layer before the step is traced."""
+        own = activation_functions.activation_of(layer, path)
+        self._activations[id(layer)] = own
+        first = getattr(layer, "data_format", None) == "channels_first"
+        self._readings[id(layer)] = Reading(
+            slope=activation_functions.slope_of_output(own.name, layer) if own else None,
+            rectifies=bool(own and own.rectifies),
+            unit_axis=1 if first else -1,
+        )
+        for variable in layer._trainable_variables:
+            self._owners[id(variable)] = (path, variable.name)
+            if len(variable.shape) >= 2:
+                self._units[id(variable)] = units_of(type(layer).__name__, variable.shape)
+
+    def serves(self, model: keras.Model) -> bool:
+        """True if the step traced for an earlier fit is still the one ``model`` trains with.
+
+        ``compile`` throws the model's train function away, so a new one means a new step.
+        """
+        current = model.__dict__.get("train_function")
+        return self.model is model and current is not None and current is self._train_function
+
+    def attach(self, faults: Faults, deliver: Callable[[Sample], None]) -> None:
+        """Begins a fit.
+
+        Args:
+            faults: where faults of our own go.
+            deliver: called after each sampled execution.
+        """
+        self._faults = faults
+        self._deliver = deliver
+        self.disarm()
+
+    # ------------------------------------------------------------------ arming
+
+    def arm(self, histograms: bool) -> None:
+        """Makes the next batch of ``fit`` a sampled one."""
+        if self.broken:
+            return
+        self._draw.set(histograms)
+        self._drawing = histograms
+        attributes = self.model.__dict__
+        if self._installed is None:
+            self._installed = ("train_function" in attributes, attributes.get("train_function"))
+        attributes["train_function"] = self._armed
+
+    def disarm(self) -> None:
+        """Gives the model its own train function back; harmless when not armed."""
+        if self._installed is None:
+            return
+        was_there, previous = self._installed
+        self._installed = None
+        if was_there:
+            self.model.__dict__["train_function"] = previous
+        else:
+            self.model.__dict__.pop("train_function", None)
+
+    def _armed(self, iterator: Any) -> Any:
+        previous = self._installed[1] if self._installed else None
+        self.disarm()
+        try:
+            if self._instrumented is None:
+                self._instrumented = self._backend.build(self.model, self._watched_step())
+            result = self._instrumented(iterator)
+        except self._backend.end_of_data:
+            raise
+        except Exception as error:
+            if self._has_run or previous is None:
+                raise  # the instrumented step works: this is the training's own error
+            # The first run failed, perhaps through us. The user's own step decides: if the
+            # model itself is at fault it raises the same error, unchanged.
+            self.broken = True
+            result = previous(iterator)
+            text = " ".join(str(error).split())[:300]
+            self._faults.add(
+                "capture",
+                f"this model's training step could not be observed ({type(error).__name__}: "
+                f"{text}). Training goes on; nothing is measured in this run.",
+            )
+            return result
+        self._has_run = True
+        with self._faults.contained("measurement", LOST):
+            self._read()
+        return result
+
+    def _watched_step(self) -> Callable[..., Any]:
+        """The model's ``train_step`` with the observer around it."""
+        original = self.model.train_step
+
+        def train_step(*args: Any, **kwargs: Any) -> Any:
+            observer = Observer(self.model, self._backend, self._faults)
+            with observer.installed():
+                result = original(*args, **kwargs)
+            with self._faults.contained("capture", LOST):
+                row = build_row(observer, self._backend, self._readings, self._units)
+                if row is not None:
+                    self._push(observer, row)
+            return result
+
+        return train_step
+
+    # ------------------------------------------------------------------ rows
+
+    def _push(self, observer: Observer, row: Row) -> None:
+        """Inside the step: stores the row where the host finds it."""
+        if self._structure is None or self._structure.layout != row.layout:
+            self._structure = Structure(
+                layout=row.layout,
+                layers=describe_layers(observer, row.layers, self._activations, self._paths),
+                variables=variable_specs(row.variables, self._owners),
+                histogram_groups=row.histogram_groups,
+                unread=tuple(self._paths[id(layer)] for layer in row.unread),
+            )
+            rows = self._steps_per_execution
+            self._sums = self._backend.register(rows, row.layout.width, "float32")
+            self._counter = self._backend.register(1, 1, "int64")
+            self._counted = 0
+            if row.layout.activity:
+                self._active = self._backend.register(rows, row.layout.activity_width, "bool")
+            if row.histogram_groups:
+                width = len(row.histogram_groups) * HISTOGRAM_WIDTH
+                self._histograms = self._backend.register(1, width, "float32")
+        assert self._sums is not None
+        assert self._counter is not None
+        self._sums.push(row.sums)
+        self._counter.add_one()
+        if self._active is not None and row.active is not None:
+            self._active.push(row.active)
+        if self._histograms is not None:
+            store = self._histograms
+            self._draw.when(lambda: store.push(keras.ops.reshape(row.histograms(), (-1,))))
+
+    def _read(self) -> None:
+        """On the host: hands out the rows of the execution that just ended."""
+        if self._structure is None or self._sums is None or self._counter is None:
+            return
+        total = int(self._counter.read(1)[0, 0])
+        fresh = min(total - self._counted, self._steps_per_execution)
+        self._counted = total
+        if fresh <= 0:
+            return
+        active = np.zeros((fresh, 0), dtype=np.bool_)
+        if self._active is not None:
+            active = self._active.read(fresh)
+        histograms = None
+        if self._drawing and self._histograms is not None:
+            histograms = self._histograms.read(1)[0].reshape(-1, HISTOGRAM_WIDTH)
+        self._deliver(Sample(self._structure, self._sums.read(fresh), active, histograms))
+
+
+def _check_ready(model: keras.Model) -> None:
+    if not model.built:
+        raise NotReadyError(
+            f"the model {model.name!r} is not built, so its layers have no weights to watch. "
+            "Call model.build(input_shape), give it an Input, or call it on a batch first."
+        )
+    if getattr(model, "optimizer", None) is None and not model.compiled:
+        raise NotReadyError(
+            f"the model {model.name!r} is not compiled, so there is no training step to "
+            "watch. Call model.compile(optimizer=..., loss=...) first."
+        )
+    if not model.trainable_variables:
+        raise NotReadyError(
+            f"the model {model.name!r} has no trainable weights, so there is nothing to "
+            "watch. Set layer.trainable = True on what is to be trained."
+        )

@@ -1,0 +1,143 @@
+"""What several rules ask of a history: the signal's path through the network, and its course."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initwatch.measurement.profile import DepthFit, fit_over_depth
+from initwatch.measurement.trend import trend_of
+from initwatch.records import History, LayerSpec, Statistic
+from initwatch.theory.propagation import DEPTH_SCALES
+
+# A signal whose variance has changed by e^6 is beyond the trainable depth; in RMS that is e^3.
+LOG_LIMIT = DEPTH_SCALES / 2.0
+LOG_LIMIT_SOURCE = (
+    "Schoenholz et al. 2017, sec. 4: nets train to about 6 depth scales, variance e^6, RMS e^3 = 20"
+)
+# He et al. 2015, sec. 2.2: a 22-layer ReLU net with Xavier (2^-11 = 5e-4) still converges, a
+# 30-layer one (2^-15 = 3e-5) does not.
+LOG_LIMIT_ERROR = float(np.log(1e4))
+LOG_LIMIT_ERROR_SOURCE = (
+    "He et al. 2015, sec. 2.2: ReLU with Xavier converges at 22 layers (2^-11), not at 30 (2^-15)"
+)
+WINDOW = 3  # steps: a zero-initialised residual branch passes its first gradient on at step 1 or 2
+MIN_POINTS = 4  # three layers of depth: fewer show no trend
+# Rules on initialisation speak in the first steps, later only of a run that does not learn.
+EARLY_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A quantity along the trunk.
+
+    Attributes:
+        statistic: which.
+        layers: the layers at whose output it was read, input side first.
+        values: float64[layers], median over the window.
+        fit: the exponential fit.
+    """
+
+    statistic: Statistic
+    layers: tuple[LayerSpec, ...]
+    values: NDArray[np.float64]
+    fit: DepthFit
+
+    @property
+    def total(self) -> float:
+        """ln(last / first): the smaller of fit and measured ends, 0 where their signs differ.
+
+        The fit alone would extend a local trend; the ends alone would take one pooling layer
+        or one odd head for a trend.
+        """
+        fit = self.fit
+        if fit.log_total * fit.log_ends <= 0.0:
+            return 0.0
+        return float(np.sign(fit.log_total) * min(abs(fit.log_total), abs(fit.log_ends)))
+
+    def where(self, chosen: NDArray[np.bool_], otherwise: int) -> list[str]:
+        """Paths of the chosen layers, or of the layer ``otherwise`` if none is."""
+        paths = [layer.path for layer, yes in zip(self.layers, chosen, strict=True) if yes]
+        return paths or [self.layers[otherwise].path]
+
+    def evidence(
+        self, name: str, measured: float, limit: float, factor: float
+    ) -> dict[str, float | int]:
+        """The figures behind a verdict on this profile; ratios and limits are of RMS values."""
+        return {
+            name: measured,
+            f"{name}_limit": limit,
+            "factor_per_layer": factor,
+            "layers_of_depth": self.fit.depth + 1,
+            f"{self.statistic}_first": float(self.values[0]),
+            f"{self.statistic}_last_hidden": float(self.values[-1]),
+        }
+
+
+def trunk_columns(layers: tuple[LayerSpec, ...]) -> list[int]:
+    """Columns of the layers where the whole signal can be read, one point a stage.
+
+    Between a kernel and the activation that completes it the signal is half-way; the model's
+    output has a scale of its own. Both are left out, as are branches of residual blocks.
+    """
+    half_way: set[int] = set()
+    column = {layer.path: i for i, layer in enumerate(layers)}
+    for i, layer in enumerate(layers):
+        if layer.kernel is not None:
+            half_way |= set(range(i, column[layer.signal]))
+    heads = [i for i, layer in enumerate(layers) if layer.is_output]
+    end = min(heads, default=len(layers))
+    return [
+        i
+        for i, layer in enumerate(layers)
+        if layer.trunk and i < end and i not in half_way and layer.class_name not in _NO_STAGE
+    ]
+
+
+_NO_STAGE = frozenset(
+    "Dropout SpatialDropout1D SpatialDropout2D GaussianNoise Flatten Reshape Embedding "
+    "Rescaling Normalization ZeroPadding2D Permute Masking".split()
+)
+
+
+def profile(history: History, statistic: Statistic, window: int) -> Profile | None:
+    """The last ``window`` rows of a statistic along the trunk; None if it is too short."""
+    columns = trunk_columns(history.layers)
+    rows = history.last(statistic, window)[:, columns]
+    finite = np.asarray(np.isfinite(rows).all(axis=0))
+    columns = [column for column, usable in zip(columns, finite, strict=True) if usable]
+    if len(columns) < MIN_POINTS or len(rows) < window:
+        return None
+    values = np.median(rows[:, finite], axis=0)
+    fit = fit_over_depth(values)
+    if fit is None or fit.depth < MIN_POINTS - 1:
+        return None
+    return Profile(statistic, tuple(history.layers[i] for i in columns), values, fit)
+
+
+def learns(history: History) -> bool:
+    """True if the loss has fallen beyond its noise since the first step seen.
+
+    Mann-Kendall's z below -3 (one chance in 700) and a fall by 2 %.
+    """
+    losses = history.losses[np.isfinite(history.losses)]
+    if len(losses) < 10:
+        return False
+    trend = trend_of(losses)
+    return trend.z < -3.0 and trend.fall > 0.02
+
+
+def speaks(history: History) -> bool:
+    """Whether a rule on initialisation may judge now: early, or while nothing is learned."""
+    if not len(history.steps):
+        return False
+    early = history.steps[-1] - history.steps[0] <= EARLY_STEPS
+    return bool(early) or not learns(history)
+
+
+def updated(history: History, rows: int) -> NDArray[np.bool_]:
+    """bool[rows]: steps of the last ``rows`` in which the optimizer changed anything."""
+    changes = history.last(Statistic.UPDATE_RMS, rows)
+    return np.asarray(np.nanmax(np.nan_to_num(changes), axis=1, initial=0.0) > 0.0)

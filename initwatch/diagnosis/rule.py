@@ -1,0 +1,38 @@
+"""What a rule is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Annotated, Any, ClassVar, Protocol
+
+from initwatch.records import Finding, History, Statistic
+
+Threshold = Annotated[float, "a named limit; unit and source stand in its field's metadata"]
+
+
+def threshold(default: float, *, unit: str, source: str) -> Any:
+    """A rule's named limit with where it comes from; override it in the rule's constructor."""
+    return field(default=default, metadata={"unit": unit, "source": source})
+
+
+class Rule(Protocol):
+    """One diagnosis.
+
+    Attributes:
+        code: unique, ``IW`` and three digits; the first is the family.
+        symptom: what it reports, one of the fixed names.
+        summary: one line.
+        needs: statistics without which it abstains.
+        retracted: True if a finding is taken back once ``check`` no longer yields it.
+    """
+
+    code: ClassVar[str]
+    symptom: ClassVar[str]
+    summary: ClassVar[str]
+    needs: ClassVar[frozenset[Statistic]]
+    retracted: ClassVar[bool]
+
+    def check(self, history: History) -> Iterator[Finding]:
+        """Findings for this history; pure: the same history gives the same findings."""
+        ...

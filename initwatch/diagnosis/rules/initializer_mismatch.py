@@ -1,0 +1,132 @@
+"""IW101 initializer_mismatch: the weights' scale does not suit the activation at this depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis import depth
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.diagnosis.stack import PlainStack, plain_stack
+from initwatch.records import Finding, History, Statistic
+from initwatch.theory.choice import sigma_w2
+from initwatch.theory.propagation import DEPTH_SCALES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitializerMismatch:
+    """The variance of the initial weights does not suit the activation behind them.
+
+    What it means:
+        sigma_w^2 = fan_in x Var(w), as measured at the first step, is so far from what the
+        layers' own activation needs that over this depth the forward or the backward signal
+        changes its variance by more than e^6.
+    Why it hurts:
+        This is the cause behind vanishing and exploding signals and gradients.
+    How it is measured:
+        The mean-field maps are followed through the layers with the measured sigma_w^2 and
+        sigma_b^2. Fires where they predict a change beyond e^6 in variance, the measured
+        signal moves the same way by at least e^3, and another initializer would keep it.
+    What it does not flag:
+        A mismatch that does not matter at this depth (Glorot under ReLU in a shallow net);
+        layers behind which a normalisation stands; branches of residual blocks; stacks that
+        no initializer mends (deep sigmoid nets: see vanishing_gradient).
+
+    References:
+        Poole et al. 2016, eq. 3; Schoenholz et al. 2017, eq. 5 and sec. 4.
+    """
+
+    code: ClassVar[str] = "IW101"
+    symptom: ClassVar[str] = "initializer_mismatch"
+    summary: ClassVar[str] = "the initial weights' scale does not suit the activation"
+    needs: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.WEIGHT_RMS, Statistic.ACTIVATION_STD, Statistic.DELTA_NORM}
+    )
+    retracted: ClassVar[bool] = False
+
+    log_limit: Threshold = threshold(
+        DEPTH_SCALES,
+        unit="ln(variance ratio)",
+        source="Schoenholz et al. 2017, sec. 4: nets train to about 6 depth scales",
+    )
+    log_limit_error: Threshold = threshold(
+        2.0 * depth.LOG_LIMIT_ERROR,
+        unit="ln(variance ratio)",
+        source=depth.LOG_LIMIT_ERROR_SOURCE,
+    )
+    confirmed: Threshold = threshold(
+        0.5,
+        unit="share of the limit",
+        source="finite width: measured log-variance at width 64 scatters by 0.2 of the limit",
+    )
+    window: int = 1  # the first step shows the initialisation itself
+
+    def check(self, history: History) -> Iterator[Finding]:
+        if not depth.speaks(history) or len(history.steps) < self.window:
+            return
+        stack = plain_stack(history)
+        if stack is None or len(stack.layers) < depth.MIN_POINTS:
+            return
+        predicted = stack.theory.distortion
+        if predicted <= self.log_limit:
+            return
+        best = stack.candidates()[0]
+        if best.stack.distortion > min(self.log_limit, predicted - self.log_limit / 2.0):
+            return
+        forward, backward = self._measured(history, stack)
+        moves = (
+            _same_way(forward, stack.theory.log_forward),
+            _same_way(backward, stack.theory.log_backward),
+        )
+        measured = max(moves)
+        if measured < self.confirmed * self.log_limit:
+            return
+        target = [sigma_w2(best.name, best.scale, k.fan_in, k.fan_out) for k in stack.kernels]
+        off = np.abs(np.log(np.array(stack.sigma_w2) / np.array(target)))
+        # where all are off alike the fault begins at the input; else with the worst
+        order = np.arange(len(off)) if np.ptp(off) < np.log(2.0) else np.argsort(-off)
+        wrong = [int(i) for i in order if off[i] > 0.5 * off.max()]
+        activation = stack.activations[wrong[0]].name
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error" if predicted > self.log_limit_error else "warning",
+            layers=[stack.layers[i].path for i in wrong],
+            step=history.step,
+            evidence={
+                "log_variance_change": measured,
+                "log_variance_change_limit": self.log_limit * self.confirmed,
+                "log_variance_change_predicted": predicted,
+                "log_variance_change_predicted_limit": self.log_limit,
+                "sigma_w2": stack.sigma_w2[wrong[0]],
+                "sigma_w2_suitable": target[wrong[0]],
+                "layers_of_depth": len(stack.layers),
+            },
+            message=(
+                f"fan_in x Var(w) is {stack.sigma_w2[wrong[0]]:.3g} where {activation} needs "
+                f"about {target[wrong[0]]:.3g}: over {len(stack.layers)} layers the signal's "
+                f"variance changes by a factor e^{measured:.1f} (theory e^{predicted:.1f})."
+            ),
+        )
+
+    def _measured(self, history: History, stack: PlainStack) -> tuple[float, float]:
+        """Ln of the variance ratio along the stack: forward (last / first), backward."""
+        first = history.layer_index(stack.layers[0].signal)
+        last = history.layer_index(stack.layers[-1].signal)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            std = np.median(history.first(Statistic.ACTIVATION_STD, self.window), axis=0)
+            delta = np.median(history.first(Statistic.DELTA_NORM, self.window), axis=0)
+            return (
+                2.0 * float(np.log(std[last] / std[first])),
+                2.0 * float(np.log(delta[first] / delta[last])),
+            )
+
+
+def _same_way(measured: float, predicted: float) -> float:
+    """|measured| if it moves as predicted, else 0; a signal that overflowed has moved."""
+    if np.isnan(measured):
+        return 0.0 if predicted < 0.0 else np.inf
+    return abs(measured) if measured * predicted > 0.0 else 0.0

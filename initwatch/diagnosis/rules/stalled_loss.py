@@ -1,0 +1,91 @@
+"""IW501 stalled_loss: the loss has not moved from that of a constant guess."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.measurement.trend import trend_of
+from initwatch.records import Finding, History, Statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StalledLoss:
+    """The loss has not fallen since the first step, and is that of a constant guess.
+
+    What it means:
+        After 100 steps the network predicts no better than one that ignores its input.
+    Why it hurts:
+        Nothing is being learned.
+    How it is measured:
+        The step's own losses: no significant downward trend (Mann-Kendall z above -3), a
+        fall below 2 %, and a level not below 0.95 of the loss of the best constant prediction
+        on the same batches. Taken back when the loss begins to fall.
+    What it does not flag:
+        A converged or fine-tuned model (its loss is below a constant guess); a slow but
+        steady fall under noise; a run that has fallen and is flat now.
+
+    References:
+        Mann 1945; Kendall 1975.
+    """
+
+    code: ClassVar[str] = "IW501"
+    symptom: ClassVar[str] = "stalled_loss"
+    summary: ClassVar[str] = "the loss has not moved from that of a constant guess"
+    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.LOSS})
+    retracted: ClassVar[bool] = True
+
+    min_fall: Threshold = threshold(
+        0.02, unit="relative fall", source="half of it is the median batch noise of digit MLPs"
+    )
+    max_z: Threshold = threshold(
+        -3.0, unit="standard deviations", source="one trendless run in 700 by chance"
+    )
+    trivial_share: Threshold = threshold(
+        0.95, unit="loss / loss of a constant", source="batch entropy is up to 5 % low at batch 32"
+    )
+    min_span: int = 100  # steps
+    min_points: int = 30
+
+    def check(self, history: History) -> Iterator[Finding]:
+        finite = np.isfinite(history.losses)
+        losses, steps = history.losses[finite], history.loss_steps[finite]
+        if len(losses) < self.min_points or steps[-1] - steps[0] < self.min_span:
+            return
+        trend = trend_of(losses)
+        if trend.fall > self.min_fall or trend.z < self.max_z:
+            return
+        trivial = history.trivial_losses[finite]
+        known = np.isfinite(trivial)
+        guess = float(np.median(trivial[known])) if known.any() else None
+        if guess is not None and trend.end < self.trivial_share * guess:
+            return
+        evidence: dict[str, float | int] = {
+            "loss_fall": trend.fall,
+            "loss_fall_limit": self.min_fall,
+            "trend_z": trend.z,
+            "loss_start": trend.start,
+            "loss_now": trend.end,
+            "batch_noise": trend.noise,
+            "steps": int(steps[-1] - steps[0]),
+        }
+        if guess is not None:
+            evidence["loss_of_a_constant"] = guess
+        against = f", that of a constant guess ({guess:.4g})" if guess is not None else ""
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            # without a known constant's loss a converged model would look the same
+            severity="info" if guess is None else "error",
+            layers=[],
+            step=history.step,
+            evidence=evidence,
+            message=(
+                f"The loss has not fallen in {steps[-1] - steps[0]} steps: {trend.start:.4g} at "
+                f"first, {trend.end:.4g} now{against}."
+            ),
+        )

@@ -1,0 +1,75 @@
+"""IW201 vanishing_gradient: the backward signal fades on its way to the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis import depth
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.records import Finding, History, Statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VanishingGradient:
+    """The backward signal shrinks layer by layer on its way to the input.
+
+    What it means:
+        delta, the gradient of the loss with respect to a layer's output, arrives at the first
+        layers at a small fraction of the size it has at the last hidden layer.
+    Why it hurts:
+        The layers near the input get no direction to learn in; the whole network then works
+        on features that are random.
+    How it is measured:
+        The norm of delta per example, median of 3 steps, at every layer of the trunk, fitted
+        by ln(norm) = a + b * layer (Theil-Sen). Fires where the fit and the outer quarters
+        both lose more than e^3 = 20 from the last hidden layer to the first.
+    What it does not flag:
+        Small gradients as such: a scaled loss, a converged run, wide layers, frozen layers.
+        Branches of residual blocks, zero-initialised or not: the signal goes round them.
+        Kernel gradients are not used: under ReLU with Glorot weights they look perfect.
+
+    References:
+        Glorot & Bengio 2010; He et al. 2015, sec. 2.2; Schoenholz et al. 2017, sec. 4.
+    """
+
+    code: ClassVar[str] = "IW201"
+    symptom: ClassVar[str] = "vanishing_gradient"
+    summary: ClassVar[str] = "the backward signal fades on its way to the input"
+    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.DELTA_NORM})
+    retracted: ClassVar[bool] = False
+
+    log_limit: Threshold = threshold(
+        depth.LOG_LIMIT, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_SOURCE
+    )
+    log_limit_error: Threshold = threshold(
+        depth.LOG_LIMIT_ERROR, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_ERROR_SOURCE
+    )
+    window: int = depth.WINDOW
+
+    def check(self, history: History) -> Iterator[Finding]:
+        profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
+        if profile is None or not depth.speaks(history):
+            return
+        total = profile.total  # ln of the whole loss, positive
+        if total <= self.log_limit:
+            return
+        factor = float(np.exp(-profile.fit.log_slope))
+        faded = profile.values < profile.values[-1] * np.exp(-self.log_limit)
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error" if total > self.log_limit_error else "warning",
+            layers=profile.where(faded, otherwise=0),
+            step=history.step,
+            evidence=profile.evidence(
+                "gradient_left", float(np.exp(-total)), float(np.exp(-self.log_limit)), factor
+            ),
+            message=(
+                f"The gradient keeps {factor:.2f} of its size per layer on its way to the input: "
+                f"{np.exp(-total):.1e} of it is left at {profile.layers[0].path}."
+            ),
+        )

@@ -1,0 +1,105 @@
+"""The plain stack of a network: layers whose signal theory can follow from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from initwatch.records import Activation, History, Kernel, LayerSpec, Statistic
+from initwatch.theory.choice import Candidate, candidates
+from initwatch.theory.propagation import Stack, propagate
+
+# Layers between kernels that leave theory's assumptions standing, besides activations.
+_NEUTRAL = frozenset(
+    "Activation ReLU LeakyReLU PReLU ELU Flatten Reshape Dropout AlphaDropout SpatialDropout1D "
+    "SpatialDropout2D MaxPooling1D MaxPooling2D MaxPooling3D ZeroPadding1D ZeroPadding2D "
+    "InputLayer Rescaling Normalization".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainStack:
+    """Consecutive layers with a kernel and a known activation, without shortcuts or norms.
+
+    Attributes:
+        layers: the layers, input side first.
+        kernels: the kernel of each.
+        activations: phi of each.
+        sigma_w2: fan_in x mean square of the weights of each, as measured at the first step.
+        sigma_b2: mean square of the bias of each, as measured at the first step.
+        factors: what dropout multiplies each layer's input power by.
+        theory: the signal's course that follows from these.
+    """
+
+    layers: tuple[LayerSpec, ...]
+    kernels: tuple[Kernel, ...]
+    activations: tuple[Activation, ...]
+    sigma_w2: tuple[float, ...]
+    sigma_b2: tuple[float, ...]
+    factors: tuple[float, ...]
+    theory: Stack
+
+    def candidates(self) -> list[Candidate]:
+        """Families of initializers for this stack, best first."""
+        return candidates(
+            [(kernel.fan_in, kernel.fan_out) for kernel in self.kernels],
+            [activation.function for activation in self.activations],
+            name=self.activations[0].name,
+            keep=self.factors,
+        )
+
+
+def plain_stack(history: History, row: int = 0) -> PlainStack | None:
+    """The longest plain stack of the trunk with its weights as in ``row``; None if shorter
+    than two layers or not measured.
+    """
+    if Statistic.WEIGHT_RMS not in history.series or not len(history.steps):
+        return None
+    longest: list[LayerSpec] = []
+    current: list[LayerSpec] = []
+    for layer in history.layers:
+        if not layer.trunk:
+            continue
+        if layer.kernel is not None and _followed(layer):
+            current.append(layer)
+        elif layer.class_name not in _NEUTRAL:
+            current = []
+        if len(current) > len(longest):
+            longest = list(current)
+    if len(longest) < 2:
+        return None
+    return _measured(history, longest, row)
+
+
+def _followed(layer: LayerSpec) -> bool:
+    return layer.activation is not None and not layer.normalized and not layer.is_output
+
+
+def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack | None:
+    rms = history.series[Statistic.WEIGHT_RMS][row]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    kernels = [layer.kernel for layer in layers if layer.kernel is not None]
+    activations = [layer.activation for layer in layers if layer.activation is not None]
+    # a frozen layer's weights are not in the row: theory cannot follow through it
+    if any(kernel.variable not in columns for kernel in kernels):
+        return None
+    biases = {v.layer: i for i, v in enumerate(history.variables) if v.role == "bias"}
+    sigma_w2 = [kernel.fan_in * float(rms[columns[kernel.variable]]) ** 2 for kernel in kernels]
+    sigma_b2 = [
+        float(rms[biases[layer.path]]) ** 2 if layer.path in biases else 0.0 for layer in layers
+    ]
+    if not np.all(np.isfinite(sigma_w2)) or min(sigma_w2) <= 0.0:
+        return None
+    factors = [1.0, *(1.0 / (1.0 - layer.dropout) for layer in layers[:-1])]
+    effective = [w * f for w, f in zip(sigma_w2, factors, strict=True)]
+    theory = propagate(1.0, effective, sigma_b2, [a.function for a in activations])
+    return PlainStack(
+        tuple(layers),
+        tuple(kernels),
+        tuple(activations),
+        tuple(sigma_w2),
+        tuple(sigma_b2),
+        tuple(factors),
+        theory,
+    )

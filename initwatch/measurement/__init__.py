@@ -1,0 +1,1 @@
+"""Rows of sums to numbers: NumPy only."""

@@ -1,0 +1,55 @@
+"""Which units were ever positive, over many batches."""
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initwatch.measurement.layout import Layout
+
+
+class Activity:
+    """Share of dead units per layer over a sliding span of sampled steps.
+
+    Units are OR-ed in blocks of ``block`` steps and the newest ``blocks`` blocks are kept, so
+    memory is ``blocks`` bools a unit however long the run, and a unit that dies late is seen.
+    """
+
+    def __init__(self, block: int = 16, blocks: int = 4) -> None:
+        self._block = block
+        self._seen: deque[NDArray[np.bool_]] = deque(maxlen=blocks)
+        self._examples: deque[int] = deque(maxlen=blocks)
+        self._rows = 0
+
+    def add(self, active: NDArray[np.bool_], examples: int) -> None:
+        """Adds one step: bool[units of all rectifying layers], True where ever positive."""
+        if self._rows % self._block == 0 or len(self._seen[-1]) != len(active):
+            self._seen.append(active.copy())
+            self._examples.append(0)
+        else:
+            self._seen[-1] |= active
+        self._examples[-1] += examples
+        self._rows += 1
+
+    @property
+    def examples(self) -> int:
+        """Number of examples looked at in the present span."""
+        return sum(self._examples)
+
+    def dead_fractions(self, layout: Layout) -> NDArray[np.float64]:
+        """float64[layers]: share of units never positive, NaN for layers that do not rectify."""
+        out = np.full(layout.layers, np.nan)
+        if not self._seen:
+            return out
+        ever = np.any([seen for seen in self._seen if len(seen) == len(self._seen[-1])], axis=0)
+        merged: dict[int, NDArray[np.bool_]] = {}
+        at = 0
+        for layer, units in layout.activity:
+            part = ever[at : at + units]
+            at += units
+            # a layer called twice: a unit lives if it is positive in either call
+            known = merged.get(layer)
+            merged[layer] = part if known is None else known | part
+        for layer, part in merged.items():
+            out[layer] = 1.0 - float(np.mean(part)) if len(part) else np.nan
+        return out

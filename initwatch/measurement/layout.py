@@ -1,0 +1,70 @@
+"""The order of the sums in a row: what the compiled step writes and the host reads.
+
+A row is one float32 vector. It begins with ``HEADER``; every tensor observed then adds a group
+of raw sums. Sums are taken over x / scale with scale = max|x|, so that squares neither
+underflow (a delta of 1e-24 is no zero) nor overflow in float32, as in BLAS's nrm2.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# optimizer step as step_high * STEP_BASE + step_low: float32 counts exactly only up to 2^24
+STEP_BASE = 65536
+HEADER = ("step_high", "step_low", "loss", "trivial_loss", "loss_scale", "examples", "skipped")
+
+
+class Source(StrEnum):
+    """Which tensor of a subject a group of sums was taken of."""
+
+    WEIGHT = "weight"
+    GRADIENT = "gradient"
+    UPDATE = "update"
+    ACTIVATION = "activation"
+    DELTA = "delta"
+
+
+# In this order in the row. ``slope`` (sum of phi'(z)^2) and ``spread`` (largest difference
+# between units) are -1 where they do not apply.
+FIELDS: dict[Source, tuple[str, ...]] = {
+    Source.WEIGHT: ("size", "scale", "sum", "square", "zeros", "non_finite", "spread"),
+    Source.GRADIENT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
+    Source.UPDATE: ("size", "scale", "square"),
+    Source.ACTIVATION: ("size", "scale", "sum", "square", "zeros", "non_finite", "slope"),
+    Source.DELTA: ("size", "scale", "square", "non_finite"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One observed tensor: ``subject`` is the index of a layer or variable."""
+
+    source: Source
+    subject: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The groups of a row in order, and the layers whose units' activity follows it.
+
+    Attributes:
+        groups: observed tensors; a layer called twice has two groups, merged on the host.
+        activity: (layer index, number of units) of each rectifying layer in the bool vector
+            that accompanies the row: True where a unit was positive for some example.
+        layers: number of layers.
+        variables: number of variables.
+    """
+
+    groups: tuple[Group, ...]
+    activity: tuple[tuple[int, int], ...]
+    layers: int
+    variables: int
+
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        return len(HEADER) + sum(len(FIELDS[group.source]) for group in self.groups)
+
+    @property
+    def activity_width(self) -> int:
+        """Length of the accompanying bool vector."""
+        return sum(units for _, units in self.activity)

@@ -1,0 +1,1 @@
+"""Where updates go: the console, TensorBoard."""

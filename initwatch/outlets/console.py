@@ -1,0 +1,82 @@
+"""The terminal: silent while all is well but for one closing line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from initwatch.records import Advice, Finding, Report
+from initwatch.records.report import abbreviated, closing_line, evidence_text, grouped
+from initwatch.records.update import Update
+
+_STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
+
+
+class ConsoleOutlet:
+    """Prints one block for each finding when it appears.
+
+    Args:
+        console: where to print; standard output by default.
+        in_progress: tells whether a progress bar stands unfinished on the line.
+    """
+
+    name = "console"
+
+    def __init__(
+        self, console: Console | None = None, in_progress: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._console = console or Console(highlight=False)
+        self._in_progress = in_progress
+        self._said: set[tuple[str, str]] = set()
+
+    def open(self, step: int) -> None:
+        self._said = set()
+
+    def emit(self, update: Update) -> None:
+        for finding in update.news:
+            self._print(self._block(finding, update.report.advice))
+
+    def note(self, text: str) -> None:
+        self._print(Text(f"initwatch: {text}", style="yellow"))
+
+    def close(self, report: Report) -> None:
+        style = "green" if report.healthy else "yellow"
+        self._console.print(Text(closing_line(report), style=style))
+
+    def _print(self, block: Panel | Text) -> None:
+        # Keras redraws its bar from the start of the line: a line of its own keeps both whole
+        if self._in_progress():
+            self._console.print()
+        self._console.print(block)
+
+    def _block(self, finding: Finding, advice: list[Advice]) -> Panel:
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(style="dim", no_wrap=True)
+        rows.add_column(overflow="fold")
+        if finding.layers:
+            rows.add_row("layers", Text(abbreviated(finding.layers)))
+        rows.add_row("evidence", Text(evidence_text(finding)))
+        answers = [item for item in advice if finding.code in item.codes]
+        groups = grouped(answers)
+        fresh = {key: layers for key, layers in groups.items() if key not in self._said}
+        self._said |= set(groups)
+        if groups and not fresh:
+            rows.add_row("advice", Text("as above"))
+        for (code, reason), layers in fresh.items():
+            rows.add_row("advice", Text(code, style="bold green"))
+            if layers:
+                rows.add_row("  for", Text(abbreviated(layers)))
+            rows.add_row("  why", Text(reason))
+        title = Text(f"{finding.code} {finding.symptom}", style=_STYLES[finding.severity])
+        return Panel(
+            Group(Text(finding.message), rows),
+            title=title,
+            subtitle=f"{finding.severity}, step {finding.step}",
+            title_align="left",
+            subtitle_align="right",
+            border_style=_STYLES[finding.severity].removeprefix("bold "),
+        )

@@ -1,0 +1,91 @@
+"""A TensorBoard event file: appended record by record, nothing kept in memory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+
+def _crc_function() -> Callable[[bytes], int]:
+    """CRC32C: google-crc32c if it is installed, else TensorBoard's, which is pure Python."""
+    try:
+        import google_crc32c
+    except ImportError:
+        from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c
+
+        def slow(data: bytes) -> int:
+            return int(crc32c(data))
+
+        return slow
+
+    def fast(data: bytes) -> int:
+        return int(google_crc32c.value(data))
+
+    return fast
+
+
+def _masked(crc: int) -> int:
+    """TFRecord's mask, so that a CRC of data that holds CRCs stays one."""
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class EventFile:
+    """One event file of a run.
+
+    Every record is handed to the operating system at once: an exception or a kill of the
+    process loses nothing that was written.
+
+    Args:
+        folder: the run's folder, made if it does not exist.
+        first_step: first step that will be written; with it a resumed run takes back what an
+            earlier one wrote beyond it.
+
+    Raises:
+        OSError: if the folder or the file cannot be made.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._crc = _crc_function()
+        host = socket.gethostname() or "localhost"
+        # the counter keeps two fits of one second apart
+        stem = f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}"
+        counter = 0
+        while (folder / f"{stem}.{counter}.initwatch").exists():
+            counter += 1
+        self.path = folder / f"{stem}.{counter}.initwatch"
+        self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115 closed in close()
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(wall_time=time.time(), step=first_step, session_log=start))
+
+    def add(self, step: int, values: Sequence[Summary.Value]) -> None:
+        """Appends one record with all values of a step."""
+        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        self._write(event)
+
+    def _write(self, event: Event) -> None:
+        data = event.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        record = b"".join(
+            (
+                length,
+                struct.pack("<I", _masked(self._crc(length))),
+                data,
+                struct.pack("<I", _masked(self._crc(data))),
+            )
+        )
+        written = 0
+        while written < len(record):
+            written += self._file.write(record[written:])
+
+    def close(self) -> None:
+        """Ends the file; harmless when called again."""
+        self._file.close()

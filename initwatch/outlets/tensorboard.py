@@ -1,0 +1,285 @@
+"""TensorBoard: scalars, histograms, findings and advice, in a run of their own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
+from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.text import metadata as text_metadata
+
+from initwatch.errors import ArgumentError, LogDirError
+from initwatch.outlets.event_file import EventFile
+from initwatch.plugin.metadata import (
+    ADVICE_TAG,
+    FINDINGS_TAG,
+    REPORT_TAG,
+    RUN_FOLDER,
+    chart_pattern,
+    histogram_tag,
+    scalar_tag,
+)
+from initwatch.records import Advice, Finding, LayerSpec, Report, Statistic, Subject
+from initwatch.records.report import abbreviated, closing_line, figure_text, grouped
+from initwatch.records.update import Histogram, Update
+
+# Few by default: one chart a layer and quantity. Of variables, the kernel stands for its layer.
+SCALARS = (
+    Statistic.LOSS,
+    Statistic.DELTA_RMS,
+    Statistic.DELTA_NORM,
+    Statistic.ACTIVATION_STD,
+    Statistic.GRADIENT_RMS,
+    Statistic.UPDATE_RATIO,
+    Statistic.WEIGHT_STD,
+    Statistic.DEAD_FRACTION,
+    Statistic.ACTIVATION_SLOPE,
+)
+# TensorBoard takes minutes to list tens of thousands of tags: deeper models are logged at so
+# many layers, evenly over depth, and where something was found.
+MAX_LAYERS = 50
+
+
+class TensorBoardOutlet:
+    """Writes to ``log_dir/initwatch``.
+
+    Args:
+        log_dir: a local folder; made if it does not exist.
+
+    Raises:
+        ArgumentError: if it is no local path.
+        LogDirError: if it cannot be written.
+    """
+
+    name = "TensorBoard log"
+
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        self.folder = checked_log_dir(log_dir) / RUN_FOLDER
+        self._file: EventFile | None = None
+        self._described: set[str] = set()
+        self._advised: set[tuple[str, str]] = set()
+        self._logged: frozenset[int] | None = None
+
+    def open(self, step: int) -> None:
+        self._file = EventFile(self.folder, step)
+        self._described = set()
+        self._advised = set()
+        self._logged = None
+        layout = Summary.Value(tag=custom_scalar_metadata.CONFIG_SUMMARY_TAG)
+        layout.tensor.CopyFrom(_string_tensor(_charts().SerializeToString()))
+        layout.metadata.CopyFrom(custom_scalar_metadata.create_summary_metadata())
+        self._file.add(step, [layout])
+
+    def emit(self, update: Update) -> None:
+        if self._file is None:
+            return
+        if self._logged is None:
+            self._logged = frozenset(_evenly(update.layers))
+        values = [*self._scalars(update), *self._histograms(update)]
+        if update.news:
+            news = list(update.news)
+            values.append(self._text(FINDINGS_TAG, findings_markdown(news)))
+            answers = [
+                advice
+                for advice in update.report.advice
+                if any(finding.code in advice.codes for finding in news)
+                and (advice.layer, advice.code) not in self._advised
+            ]
+            self._advised |= {(advice.layer, advice.code) for advice in answers}
+            if answers:
+                values.append(self._text(ADVICE_TAG, advice_markdown(answers)))
+        self._file.add(update.step, values)
+
+    def note(self, text: str) -> None:
+        """Notes are for the console."""
+
+    def close(self, report: Report) -> None:
+        if self._file is None:
+            return
+        try:
+            text = report_markdown(report)
+            self._file.add(max(report.last_step, 0), [self._text(REPORT_TAG, text)])
+        finally:
+            self._file.close()
+            self._file = None
+
+    # ------------------------------------------------------------------ values
+
+    def _scalars(self, update: Update) -> Iterator[Summary.Value]:
+        for statistic in SCALARS:
+            values = update.values.get(statistic)
+            if values is None:
+                continue
+            for path, value in self._labelled(statistic, values, update):
+                if np.isfinite(value) or statistic is Statistic.LOSS:
+                    yield Summary.Value(tag=scalar_tag(statistic, path), simple_value=value)
+
+    def _labelled(
+        self, statistic: Statistic, values: NDArray[np.float64], update: Update
+    ) -> Iterator[tuple[str, float]]:
+        assert self._logged is not None
+        if statistic.subject is Subject.STEP:
+            yield "", float(values[0])
+            return
+        flagged = {path for finding in update.report.findings for path in finding.layers[:8]}
+        chosen = [
+            layer
+            for i, layer in enumerate(update.layers)
+            if i in self._logged or layer.path in flagged
+        ]
+        if statistic.subject is Subject.LAYER:
+            places = {layer.path: i for i, layer in enumerate(update.layers)}
+            for layer in chosen:
+                yield layer.path, float(values[places[layer.path]])
+            return
+        columns = {variable.path: i for i, variable in enumerate(update.variables)}
+        for layer in chosen:
+            if layer.kernel is not None and layer.kernel.variable in columns:
+                yield layer.path, float(values[columns[layer.kernel.variable]])
+
+    def _histograms(self, update: Update) -> Iterator[Summary.Value]:
+        assert self._logged is not None
+        chosen = {update.layers[i].path for i in self._logged}
+        for histogram in update.histograms:
+            if histogram.subject is Subject.LAYER:
+                path = owner = update.layers[histogram.index].path
+            else:
+                variable = update.variables[histogram.index]
+                path, owner = f"{variable.layer}/{variable.role}", variable.layer
+            if owner in chosen:
+                yield self._histogram(histogram_tag(histogram.quantity, path), histogram)
+
+    def _histogram(self, tag: str, histogram: Histogram) -> Summary.Value:
+        edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+        buckets = np.stack([edges[:-1], edges[1:], histogram.counts], axis=1).astype("<f4")
+        shape = [TensorShapeProto.Dim(size=size) for size in buckets.shape]
+        tensor = TensorProto(
+            dtype=DT_FLOAT,
+            tensor_shape=TensorShapeProto(dim=shape),
+            tensor_content=buckets.tobytes(),
+        )
+        metadata = histogram_metadata.create_summary_metadata(display_name=None, description=None)
+        return self._described_once(Summary.Value(tag=tag, tensor=tensor), metadata)
+
+    def _text(self, tag: str, markdown: str) -> Summary.Value:
+        value = Summary.Value(tag=tag, tensor=_string_tensor(markdown.encode()))
+        metadata = text_metadata.create_summary_metadata(display_name=None, description=None)
+        return self._described_once(value, metadata)
+
+    def _described_once(self, value: Summary.Value, metadata: SummaryMetadata) -> Summary.Value:
+        """Metadata goes with the first value of each tag: readers take no other."""
+        if value.tag not in self._described:
+            self._described.add(value.tag)
+            value.metadata.CopyFrom(metadata)
+        return value
+
+
+def _string_tensor(text: bytes) -> TensorProto:
+    """A scalar string: one of shape [1] is drawn with a table around it."""
+    return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text])
+
+
+def _evenly(layers: tuple[LayerSpec, ...]) -> list[int]:
+    if len(layers) <= MAX_LAYERS:
+        return list(range(len(layers)))
+    return [int(i) for i in np.linspace(0, len(layers) - 1, MAX_LAYERS)]
+
+
+def _charts() -> layout_pb2.Layout:
+    """One chart a quantity with a curve a layer, for TensorBoards without our tab."""
+    charts = [
+        layout_pb2.Chart(
+            title=statistic.value,
+            multiline=layout_pb2.MultilineChartContent(tag=[chart_pattern(statistic)]),
+        )
+        for statistic in SCALARS
+    ]
+    return layout_pb2.Layout(
+        category=[layout_pb2.Category(title="initwatch: one curve a layer", chart=charts)]
+    )
+
+
+def checked_log_dir(log_dir: str | os.PathLike[str]) -> Path:
+    """``log_dir`` as a path, made if needed, proved to be writable.
+
+    Raises:
+        ArgumentError: if it is no local path.
+        LogDirError: if it cannot be written.
+    """
+    if not isinstance(log_dir, (str, os.PathLike)) or not str(log_dir):
+        raise ArgumentError(
+            "log_dir must be the path of a folder (str or os.PathLike), or be left out for no "
+            f"TensorBoard log. Received: {log_dir!r}"
+        )
+    if "://" in str(log_dir):
+        raise ArgumentError(
+            f"log_dir must be a folder of this machine, remote storage is not written to. "
+            f"Received: {log_dir!r}. Log locally and copy the folder afterwards."
+        )
+    path = Path(log_dir).expanduser()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise LogDirError(
+            f"log_dir {str(path)!r} cannot be written ({error.strerror or error}). Give "
+            "InitWatch a folder that can be, or leave log_dir out for no TensorBoard log."
+        ) from error
+    return path
+
+
+# ---------------------------------------------------------------------- Markdown
+
+
+def escaped(text: str) -> str:
+    """Layer names and figures, safe inside Markdown tables."""
+    for mark in ("\\", "|", "`", "_", "*", "<", ">", "[", "]"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def findings_markdown(findings: list[Finding]) -> str:
+    """Findings with their evidence, as Markdown."""
+    blocks = []
+    for finding in findings:
+        rows = "\n".join(
+            f"| {escaped(name)} | {escaped(figure_text(value))} |"
+            for name, value in finding.evidence.items()
+        )
+        where = f"\n\nLayers: {escaped(abbreviated(finding.layers))}" if finding.layers else ""
+        blocks.append(
+            f"### {finding.code} {escaped(finding.symptom)}: {finding.severity}, "
+            f"step {finding.step}\n\n{escaped(finding.message)}{where}\n\n"
+            f"| evidence | value |\n|---|---|\n{rows}"
+        )
+    return "\n\n".join(blocks)
+
+
+def advice_markdown(advice: list[Advice]) -> str:
+    """Advice with its code, as Markdown."""
+    blocks = []
+    for (code, reason), layers in grouped(advice).items():
+        where = f"For {escaped(abbreviated(layers))}:\n\n" if layers else ""
+        blocks.append(f"{where}```python\n{code}\n```\n\n{escaped(reason)}")
+    return "\n\n".join(blocks)
+
+
+def report_markdown(report: Report) -> str:
+    """The whole report, as Markdown."""
+    parts = [escaped(closing_line(report))]
+    if report.findings:
+        parts.append(findings_markdown(report.findings))
+    if report.advice:
+        parts.append(f"### Advice\n\n{advice_markdown(report.advice)}")
+    return "\n\n".join(parts)

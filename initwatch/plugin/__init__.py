@@ -1,0 +1,1 @@
+"""What the TensorBoard side shares with the outlet. Imports neither keras nor tensorflow."""

@@ -1,0 +1,22 @@
+"""The words the rooms share: frozen values, no arithmetic."""
+
+from initwatch.records.advice import Advice
+from initwatch.records.finding import Finding, Severity
+from initwatch.records.history import History
+from initwatch.records.layer import Activation, Kernel, LayerSpec, VariableSpec
+from initwatch.records.report import Report
+from initwatch.records.statistic import Statistic, Subject
+
+__all__ = [
+    "Activation",
+    "Advice",
+    "Finding",
+    "History",
+    "Kernel",
+    "LayerSpec",
+    "Report",
+    "Severity",
+    "Statistic",
+    "Subject",
+    "VariableSpec",
+]

@@ -1,0 +1,44 @@
+"""What to do about a finding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+AdviceKind = Literal[
+    "initializer",
+    "activation",
+    "normalization",
+    "learning_rate",
+    "input_scale",
+    "clipping",
+    "output_loss",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One thing to change.
+
+    Attributes:
+        layer: path of the layer to change; empty where it is no single layer's matter.
+        kind: what is to be changed.
+        current: for an initializer the ``keras.initializers.Initializer`` in use, else text.
+        suggested: for an initializer the ``keras.initializers.Initializer`` to use, else text.
+        code: the line to paste.
+        predicted: theory's figures before and after.
+        measured: a trial's figures before and after, None where no trial ran.
+        reason: one sentence, with its source.
+        codes: codes of the findings it answers.
+        variable: path of the variable the initializer is for, empty for other kinds.
+    """
+
+    layer: str
+    kind: AdviceKind
+    current: Any
+    suggested: Any
+    code: str
+    predicted: Mapping[str, float]
+    measured: Mapping[str, float] | None
+    reason: str
+    codes: tuple[str, ...]
+    variable: str = ""

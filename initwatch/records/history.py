@@ -1,0 +1,57 @@
+"""What was measured so far, as rules see it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initwatch.records.layer import LayerSpec, VariableSpec
+from initwatch.records.statistic import Statistic
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Measured series, oldest first. NaN means: not measured, or not a number.
+
+    Attributes:
+        layers: every layer with an output, in signal order.
+        variables: every trainable variable.
+        steps: int64[rows], the optimizer step of each row (0 = the first), increasing.
+        series: float64[rows, subjects] of each statistic that was captured, subjects being
+            ``layers``, ``variables`` or a single column, see ``Statistic.subject``.
+        loss_steps: int64[n], the steps of ``losses``; reaches further back than ``steps``.
+        losses: float64[n], the loss of each of these steps.
+        trivial_losses: float64[n], loss of the best constant prediction on the same batches.
+        examples: examples seen in the rows that ``dead_fraction`` looks back on.
+    """
+
+    layers: tuple[LayerSpec, ...]
+    variables: tuple[VariableSpec, ...]
+    steps: NDArray[np.int64]
+    series: Mapping[Statistic, NDArray[np.float64]]
+    loss_steps: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    trivial_losses: NDArray[np.float64]
+    examples: int = 0
+
+    @property
+    def step(self) -> int:
+        """The newest step measured, -1 if there is none."""
+        return int(self.steps[-1]) if len(self.steps) else -1
+
+    def last(self, statistic: Statistic, window: int) -> NDArray[np.float64]:
+        """The last ``window`` rows (or fewer) of a statistic: float64[rows, subjects]."""
+        return self.series[statistic][-window:]
+
+    def first(self, statistic: Statistic, window: int) -> NDArray[np.float64]:
+        """The first ``window`` rows (or fewer) of a statistic: float64[rows, subjects]."""
+        return self.series[statistic][:window]
+
+    def layer_index(self, path: str) -> int:
+        """Column of the layer ``path`` in statistics of layers."""
+        return next(i for i, layer in enumerate(self.layers) if layer.path == path)
+
+    def variable_index(self, path: str) -> int:
+        """Column of the variable ``path`` in statistics of variables."""
+        return next(i for i, variable in enumerate(self.variables) if variable.path == path)

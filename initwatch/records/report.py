@@ -1,0 +1,124 @@
+"""The state of a diagnosed run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from initwatch.records.advice import Advice
+from initwatch.records.finding import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything initwatch has to say about a run so far.
+
+    Attributes:
+        findings: diagnoses, most severe first.
+        advice: what to do, best supported first.
+        steps_seen: optimizer steps that were measured.
+        last_step: the newest step measured, -1 before the first.
+        abstained: rule code to the reason why that rule could not judge.
+        problems: faults of initwatch's own, each said once; training went on.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    advice: list[Advice] = field(default_factory=list)
+    steps_seen: int = 0
+    last_step: int = -1
+    abstained: Mapping[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """True if no finding has severity ``warning`` or ``error``."""
+        return all(finding.severity == "info" for finding in self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join(report_lines(self))
+
+
+def report_lines(report: Report) -> list[str]:
+    """The whole report as plain lines."""
+    lines: list[str] = []
+    said: set[int] = set()
+    for finding in report.findings:
+        lines += [headline(finding), *body_lines(finding, report.advice, said), ""]
+    lines.append(closing_line(report))
+    lines += [f"initwatch: {problem}" for problem in report.problems]
+    return lines
+
+
+def headline(finding: Finding) -> str:
+    """Code, symptom, severity, step: one line."""
+    return f"{finding.code} {finding.symptom} [{finding.severity}] at step {finding.step}"
+
+
+def body_lines(finding: Finding, advice: list[Advice], said: set[int]) -> list[str]:
+    """Message, layers, evidence, advice. ``said`` collects advice already given in full."""
+    lines = [finding.message]
+    if finding.layers:
+        lines.append(f"layers:   {abbreviated(finding.layers)}")
+    lines.append(f"evidence: {evidence_text(finding)}")
+    answers = [item for item in advice if finding.code in item.codes]
+    fresh = [item for item in answers if id(item) not in said]
+    said.update(id(item) for item in fresh)
+    if answers and not fresh:
+        lines.append("advice:   as above")
+    for (code, reason), layers in grouped(fresh).items():
+        where = f"{abbreviated(layers)}: " if layers else ""
+        lines += [f"advice:   {where}{code}", f"          {reason}"]
+    return lines
+
+
+def grouped(advice: list[Advice]) -> dict[tuple[str, str], list[str]]:
+    """(code to paste, reason) to the layers it is for, in the order given."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in advice:
+        layers = groups.setdefault((item.code, item.reason), [])
+        if item.layer:
+            layers.append(item.layer)
+    return groups
+
+
+def evidence_text(finding: Finding) -> str:
+    """The evidence on one line, each figure with the limit it is held against."""
+    evidence = finding.evidence
+    parts = []
+    for name, value in evidence.items():
+        if name.endswith("_limit") and name.removesuffix("_limit") in evidence:
+            continue
+        limit = evidence.get(f"{name}_limit")
+        against = "" if limit is None else f" (limit {figure_text(limit)})"
+        parts.append(f"{name} {figure_text(value)}{against}")
+    return ", ".join(parts)
+
+
+def figure_text(value: object) -> str:
+    """A figure as people read it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        shown = ", ".join(figure_text(item) for item in value[:6])
+        return f"[{shown}{', ...' if len(value) > 6 else ''}]"
+    return str(value)
+
+
+def abbreviated(layers: list[str]) -> str:
+    """A list of layer paths, shortened in the middle."""
+    if len(layers) <= 4:
+        return ", ".join(layers)
+    return f"{layers[0]}, {layers[1]} ... {layers[-1]} ({len(layers)} layers)"
+
+
+def closing_line(report: Report) -> str:
+    """One line on the whole run."""
+    seen = f"{report.steps_seen} steps measured up to step {report.last_step}"
+    if report.steps_seen == 0:
+        return "initwatch: no step was measured."
+    counts = [
+        f"{number} {severity}{'s' if number > 1 and severity != 'info' else ''}"
+        for severity in ("error", "warning", "info")
+        if (number := sum(f.severity == severity for f in report.findings))
+    ]
+    if not counts:
+        return f"initwatch: healthy, nothing to report ({seen})."
+    return f"initwatch: {', '.join(counts)} ({seen})."

@@ -1,0 +1,109 @@
+"""The measured quantities by name, and what each of them is measured on."""
+
+from enum import StrEnum
+
+
+class Subject(StrEnum):
+    """What one number of a statistic belongs to."""
+
+    VARIABLE = "variable"
+    LAYER = "layer"
+    STEP = "step"
+
+
+class Statistic(StrEnum):
+    """Every quantity a history can hold. The value is the name used in tags and evidence.
+
+    Subject, unit and definition of each stand in ``DEFINITIONS``.
+    """
+
+    WEIGHT_MEAN = "weight_mean"
+    WEIGHT_STD = "weight_std"
+    WEIGHT_RMS = "weight_rms"
+    WEIGHT_MAX_ABS = "weight_max_abs"
+    WEIGHT_ZERO_FRACTION = "weight_zero_fraction"
+    WEIGHT_NON_FINITE = "weight_non_finite"
+    WEIGHT_UNIT_SPREAD = "weight_unit_spread"
+    GRADIENT_MEAN = "gradient_mean"
+    GRADIENT_STD = "gradient_std"
+    GRADIENT_RMS = "gradient_rms"
+    GRADIENT_NORM = "gradient_norm"
+    GRADIENT_MAX_ABS = "gradient_max_abs"
+    GRADIENT_ZERO_FRACTION = "gradient_zero_fraction"
+    GRADIENT_NON_FINITE = "gradient_non_finite"
+    UPDATE_RMS = "update_rms"
+    UPDATE_RATIO = "update_ratio"
+    ACTIVATION_MEAN = "activation_mean"
+    ACTIVATION_STD = "activation_std"
+    ACTIVATION_RMS = "activation_rms"
+    ACTIVATION_MAX_ABS = "activation_max_abs"
+    ACTIVATION_ZERO_FRACTION = "activation_zero_fraction"
+    ACTIVATION_NON_FINITE = "activation_non_finite"
+    ACTIVATION_SLOPE = "activation_slope"
+    DEAD_FRACTION = "dead_fraction"
+    DELTA_RMS = "delta_rms"
+    DELTA_NORM = "delta_norm"
+    DELTA_NON_FINITE = "delta_non_finite"
+    LOSS = "loss"
+    TRIVIAL_LOSS = "trivial_loss"
+    SKIPPED = "skipped"
+
+    @property
+    def subject(self) -> Subject:
+        """What one number of this statistic belongs to."""
+        return DEFINITIONS[self][0]
+
+    @property
+    def definition(self) -> str:
+        """One line: formula and unit."""
+        return DEFINITIONS[self][1]
+
+
+_V, _L, _S = Subject.VARIABLE, Subject.LAYER, Subject.STEP
+
+DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
+    Statistic.WEIGHT_MEAN: (_V, "mean of the variable before the step"),
+    Statistic.WEIGHT_STD: (_V, "standard deviation of the variable before the step"),
+    Statistic.WEIGHT_RMS: (_V, "root mean square of the variable before the step"),
+    Statistic.WEIGHT_MAX_ABS: (_V, "largest magnitude in the variable before the step"),
+    Statistic.WEIGHT_ZERO_FRACTION: (_V, "share of elements that are exactly 0"),
+    Statistic.WEIGHT_NON_FINITE: (_V, "number of elements that are NaN or infinite"),
+    Statistic.WEIGHT_UNIT_SPREAD: (
+        _V,
+        "largest difference between the weights of two units over the largest weight; "
+        "0 = all units of the kernel are the same",
+    ),
+    Statistic.GRADIENT_MEAN: (_V, "mean of dL/dw, loss scale divided out, before clipping"),
+    Statistic.GRADIENT_STD: (_V, "standard deviation of dL/dw"),
+    Statistic.GRADIENT_RMS: (_V, "root mean square of dL/dw"),
+    Statistic.GRADIENT_NORM: (_V, "Euclidean norm of dL/dw"),
+    Statistic.GRADIENT_MAX_ABS: (_V, "largest magnitude in dL/dw"),
+    Statistic.GRADIENT_ZERO_FRACTION: (_V, "share of elements of dL/dw that are exactly 0"),
+    Statistic.GRADIENT_NON_FINITE: (_V, "number of elements of dL/dw that are NaN or infinite"),
+    Statistic.UPDATE_RMS: (_V, "RMS(w_after - w_before): what the optimizer really did"),
+    Statistic.UPDATE_RATIO: (
+        _V,
+        "RMS(w_after - w_before) / max(RMS(w_before), RMS(w) at the first step seen)",
+    ),
+    Statistic.ACTIVATION_MEAN: (_L, "mean of the layer's output over batch and units"),
+    Statistic.ACTIVATION_STD: (_L, "standard deviation of the layer's output"),
+    Statistic.ACTIVATION_RMS: (_L, "root mean square of the layer's output"),
+    Statistic.ACTIVATION_MAX_ABS: (_L, "largest magnitude in the layer's output"),
+    Statistic.ACTIVATION_ZERO_FRACTION: (_L, "share of the layer's outputs that are exactly 0"),
+    Statistic.ACTIVATION_NON_FINITE: (_L, "number of the layer's outputs that are not finite"),
+    Statistic.ACTIVATION_SLOPE: (_L, "mean of phi'(z)^2 over batch and units"),
+    Statistic.DEAD_FRACTION: (
+        _L,
+        "share of the layer's units that were positive for no example of any step looked at",
+    ),
+    Statistic.DELTA_RMS: (_L, "root mean square of dL/d(output), loss scale divided out"),
+    Statistic.DELTA_NORM: (
+        _L,
+        "RMS(dL/d(output)) x sqrt(outputs per example): the backward signal, comparable "
+        "between layers of different width",
+    ),
+    Statistic.DELTA_NON_FINITE: (_L, "number of elements of dL/d(output) that are not finite"),
+    Statistic.LOSS: (_S, "the step's own loss (not the running mean)"),
+    Statistic.TRIVIAL_LOSS: (_S, "loss of the best constant prediction for the step's labels"),
+    Statistic.SKIPPED: (_S, "1 if loss scaling made the optimizer skip the step, else 0"),
+}

@@ -1,0 +1,55 @@
+"""What outlets are handed: one sampled step, and what has been found by then."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from initwatch.records.finding import Finding
+from initwatch.records.layer import LayerSpec, VariableSpec
+from initwatch.records.report import Report
+from initwatch.records.statistic import Statistic, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of one tensor's values in equal bins.
+
+    Attributes:
+        quantity: ``weight``, ``gradient``, ``activation``.
+        subject: whether ``index`` counts layers or variables.
+        index: of the layer or variable.
+        low, high: the smallest and the largest finite value.
+        counts: float64[bins], from low to high.
+    """
+
+    quantity: str
+    subject: Subject
+    index: int
+    low: float
+    high: float
+    counts: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One sampled step.
+
+    Attributes:
+        step: the optimizer step it was.
+        layers: every layer with an output.
+        variables: every trainable variable.
+        values: float64[subjects] of each statistic.
+        histograms: empty on most steps.
+        news: findings that are new, or more severe, with this step.
+        report: everything found so far.
+    """
+
+    step: int
+    layers: tuple[LayerSpec, ...]
+    variables: tuple[VariableSpec, ...]
+    values: Mapping[Statistic, NDArray[np.float64]]
+    histograms: tuple[Histogram, ...]
+    news: tuple[Finding, ...]
+    report: Report

@@ -1,0 +1,1 @@
+"""The mathematics of initialisation: fans, Gaussian expectations, propagation of signals."""

@@ -1,0 +1,91 @@
+"""Which weight variance carries a signal best through a given stack of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from initwatch.records.layer import ActivationFunction
+from initwatch.theory.propagation import DEPTH_SCALES, Stack, propagate
+from initwatch.theory.quadrature import expectation, mean_square, mean_square_slope
+
+# The textbook match of an activation is preferred to any other family unless that one leaves
+# the signal better by half the depth limit over the whole stack.
+PREFERENCE = DEPTH_SCALES / 2.0
+
+# Where the mean of phi carries most of its power the variance that theory follows is not the
+# signal (all inputs look alike), and a scale computed from it would be worthless: sigmoid 0.85,
+# softplus 0.71; ReLU 0.32, GELU 0.19.
+MAX_MEAN_SHARE = 0.5
+
+# He et al. 2015 for the rectifiers and their smooth kin, Klambauer et al. 2017 for SELU (with
+# LeCun et al. 1998), Glorot & Bengio 2010 for all that are odd or linear around 0.
+_RECTIFIERS = "relu relu6 leaky_relu prelu elu gelu silu swish softplus mish hard_swish hard_silu"
+TEXTBOOK = dict.fromkeys(_RECTIFIERS.split(), "he") | {"selu": "lecun"}
+TEXTBOOK |= dict.fromkeys("tanh sigmoid hard_sigmoid softsign linear".split(), "glorot")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A family of initializers.
+
+    Attributes:
+        name: ``glorot``, ``he``, ``lecun``, or ``computed``.
+        scale: for ``computed``: fan_in x Var(w); of the others it is fixed.
+        stack: theory's course of the signal with it.
+    """
+
+    name: str
+    scale: float
+    stack: Stack
+
+
+def sigma_w2(name: str, scale: float, fan_in: int, fan_out: int) -> float:
+    """fan_in x Var(w) of a family of initializers.
+
+    Glorot: 2 / (fan_in + fan_out) per weight (Glorot & Bengio 2010, eq. 12); He: 2 / fan_in
+    (He et al. 2015, eq. 10); LeCun: 1 / fan_in (LeCun et al. 1998, sec. 4.6).
+    """
+    if name == "glorot":
+        return 2.0 * fan_in / (fan_in + fan_out)
+    return {"he": 2.0, "lecun": 1.0}.get(name, scale)
+
+
+def candidates(
+    fans: Sequence[tuple[int, int]],
+    activations: Sequence[ActivationFunction],
+    name: str = "",
+    keep: Sequence[float] = (),
+) -> list[Candidate]:
+    """Families of initializers for a stack, best first.
+
+    Textbook families, and two whose scale is computed from the stack's first activation: the
+    one that keeps the forward variance at q = 1, and the one that keeps the backward one.
+
+    Args:
+        fans: (fan_in, fan_out) of each layer.
+        activations: phi of each layer.
+        name: name of the stack's activation, for its textbook match.
+        keep: factor on sigma_w^2 of each layer by what stands between (dropout's 1 / (1 - p)).
+    """
+    phi = activations[0]
+    factors = list(keep) or [1.0] * len(fans)
+    families = [("glorot", 0.0), ("he", 0.0), ("lecun", 0.0)]
+    forward, backward = mean_square(phi, 1.0), mean_square_slope(phi, 1.0)
+    if expectation(phi) ** 2 < MAX_MEAN_SHARE * forward and backward > 0.0:
+        families += [("computed", 1.0 / forward), ("computed", 1.0 / backward)]
+    found = []
+    for family, scale in families:
+        variances = [
+            sigma_w2(family, scale, *pair) * factor
+            for pair, factor in zip(fans, factors, strict=True)
+        ]
+        # unit pre-activation variance to begin with: the same start for all
+        stack = propagate(1.0 / variances[0], variances, [0.0] * len(variances), list(activations))
+        found.append(Candidate(family, scale, stack))
+    match = TEXTBOOK.get(name)
+
+    def cost(candidate: Candidate) -> float:
+        return candidate.stack.distortion + (0.0 if candidate.name == match else PREFERENCE)
+
+    return sorted(found, key=cost)

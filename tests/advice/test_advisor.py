@@ -1,0 +1,170 @@
+"""Advice on real runs: the initializer for each layer's own activation, or another kind."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import initwatch
+
+FEATURES, CLASSES, ROWS = 32, 10, 256
+
+
+def run(hidden, x=None, epochs=1, optimizer="adam", outputs=None):
+    """The report of a short fit of a stack of layers."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, FEATURES)).astype("float32") if x is None else x
+    y = rng.integers(0, CLASSES, len(x))
+    head = outputs or layers.Dense(CLASSES, activation="softmax", name="head")
+    model = keras.Sequential([keras.Input((FEATURES,)), *hidden, head], name="net")
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    return model, watch.report
+
+
+def small(activation, depth=16, behind=()):
+    """Layers whose weights are far too small, the activation fused or in a layer of its own."""
+    found = []
+    for i in range(depth):
+        found.append(
+            layers.Dense(
+                64,
+                activation=None if behind else activation,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name=f"hidden_{i}",
+            )
+        )
+        found += [layer() for layer in behind]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("hidden", "expected"),
+    [
+        (small("relu"), "HeNormal"),
+        (small("tanh"), "GlorotUniform"),
+        (small("selu"), "LecunNormal"),
+        (small(None, behind=[lambda: layers.Activation("tanh")]), "GlorotUniform"),
+        (small(None, behind=[layers.ReLU]), "HeNormal"),
+        (small(None, behind=[lambda: layers.LeakyReLU(negative_slope=0.2)]), "HeNormal"),
+        (small("gelu", depth=30), "VarianceScaling"),
+    ],
+    ids=["relu", "tanh", "selu", "Activation(tanh)", "ReLU()", "LeakyReLU()", "gelu"],
+)
+def test_the_initializer_is_that_of_the_layers_own_activation(hidden, expected):
+    model, report = run(hidden)
+    assert not report.healthy
+    assert report.findings[0].symptom == "initializer_mismatch"
+    kernels = [layer for layer in model.layers if layer.name.startswith("hidden_")]
+    advice = [item for item in report.advice if item.kind == "initializer"]
+    assert [item.layer.split("/")[-1] for item in advice] == [layer.name for layer in kernels]
+    for item in advice:
+        assert type(item.suggested).__name__ == expected
+        assert isinstance(item.current, keras.initializers.RandomNormal)
+        assert item.code.startswith(f"kernel_initializer=keras.initializers.{expected}(")
+        before = item.predicted["gradient_left_before"]
+        after = item.predicted["gradient_left_after"]
+        assert before < 1e-3 < 0.05 < after
+        assert item.measured is None
+
+
+@pytest.mark.slow
+def test_the_advice_mends_what_it_was_given_for():
+    """A second run with every suggested initializer applied is healthy."""
+    for activation, depth in (("relu", 16), ("tanh", 16), ("selu", 16), ("gelu", 30)):
+        _, report = run(small(activation, depth))
+        keras.utils.set_random_seed(0)
+        hidden = small(activation, depth)
+        for layer in hidden:
+            layer.kernel_initializer = next(
+                a.suggested for a in report.advice if a.layer.endswith(f"/{layer.name}")
+            )
+        _, mended = run(hidden)
+        assert mended.healthy, (activation, [f.message for f in mended.findings])
+
+
+def test_deep_sigmoids_get_another_activation_not_an_initializer():
+    _, report = run([layers.Dense(64, activation="sigmoid", name=f"h_{i}") for i in range(12)])
+    assert "vanishing_gradient" in {f.symptom for f in report.findings}
+    assert "initializer_mismatch" not in {f.symptom for f in report.findings}
+    assert [item.kind for item in report.advice][:2] == ["activation", "normalization"]
+    assert "No initializer mends" in report.advice[0].reason
+
+
+def test_behind_batch_normalisation_small_weights_do_not_matter():
+    behind = [layers.BatchNormalization, layers.ReLU]
+    _, report = run(small(None, behind=behind))
+    assert report.healthy, [f.message for f in report.findings]
+    assert report.advice == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, {"net/h_relu": "HeNormal", "net/h_tanh": "GlorotUniform"}),
+        # the random head parts the units of the layer before it
+        (0.1, {"net/h_relu": "HeNormal"}),
+    ],
+)
+def test_constant_kernels_get_random_ones(value, expected):
+    hidden = [
+        layers.Dense(
+            32,
+            activation=activation,
+            kernel_initializer=keras.initializers.Constant(value),
+            name=f"h_{activation}",
+        )
+        for activation in ("relu", "tanh")
+    ]
+    _, report = run(hidden)
+    found = {f.symptom: f for f in report.findings}
+    assert found["symmetric_units"].layers == list(expected)
+    kinds = {
+        item.layer: type(item.suggested).__name__
+        for item in report.advice
+        if item.kind == "initializer"
+    }
+    assert kinds == expected
+
+
+def test_saturation_by_large_weights_and_by_large_inputs():
+    def tanh(std):
+        return [
+            layers.Dense(
+                64,
+                activation="tanh",
+                kernel_initializer=keras.initializers.RandomNormal(stddev=std),
+                name=f"h_{i}",
+            )
+            for i in range(3)
+        ]
+
+    _, by_weights = run(tanh(5.0))
+    assert {f.symptom for f in by_weights.findings} == {"saturated_activation"}
+    assert by_weights.advice[0].kind == "initializer"
+    rng = np.random.default_rng(0)
+    large = (255.0 * rng.standard_normal((ROWS, FEATURES))).astype("float32")
+    _, by_inputs = run(tanh(0.17), x=large)
+    assert by_inputs.findings[0].layers[0] == "net/h_0"
+    assert by_inputs.advice[0].kind == "input_scale"
+
+
+def test_a_learning_rate_that_blows_up_is_no_matter_of_initialisation():
+    hidden = [layers.Dense(32, activation="relu", kernel_initializer="he_normal") for _ in range(3)]
+    with np.errstate(all="ignore"):
+        _, report = run(hidden, optimizer=keras.optimizers.SGD(1e12), epochs=2)
+    assert report.findings[0].symptom == "non_finite"
+    assert report.findings[0].step > 0
+    assert [item.kind for item in report.advice] == ["learning_rate", "clipping"]
+    assert "learning_rate=1e+11" in report.advice[0].code
+
+
+def test_a_healthy_net_gets_no_advice():
+    hidden = [layers.Dense(64, activation="relu") for _ in range(5)]
+    _, report = run(hidden, epochs=2)
+    assert report.healthy
+    assert report.findings == []
+    assert report.advice == []

@@ -1,0 +1,72 @@
+"""Training with the callback gives the weights that training without it gives, bit for bit."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import initwatch
+from initwatch import Schedule
+from tests.capture import models
+
+STEPS, BATCH = 50, 8
+DENSE_SCHEDULE = Schedule(first=25, every=3)
+
+
+def trained(build, callbacks, **compile_options):
+    model = models.compiled(build, **compile_options)
+    x, y = models.data_for(model, STEPS * BATCH)
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=callbacks)
+    state = [np.array(v) for v in [*model.variables, *model.optimizer.variables]]
+    drawn = float(tf.random.uniform(())), float(np.random.uniform())
+    return state, drawn
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "build",
+    [
+        models.dense_net,
+        models.conv_net,
+        models.resnet_20,
+        models.transformer,
+        models.recurrent_net,
+        models.subclassed,
+    ],
+)
+def test_default_configuration(build, tmp_path):
+    """On a machine without accelerator Keras resolves jit_compile="auto" to a plain graph."""
+    plain, drawn_plain = trained(build, [])
+    watch = initwatch.InitWatch(tmp_path, schedule=DENSE_SCHEDULE, console=False)
+    watched, drawn_watched = trained(build, [watch])
+    assert watch.report.steps_seen >= 25
+    assert watch.report.problems == []
+    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))
+    assert drawn_plain == drawn_watched  # the global generators stand where they would
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"run_eagerly": True}, {"steps_per_execution": 7}],
+    ids=lambda options: next(iter(options)),
+)
+def test_other_ways_of_running_a_dense_net(options):
+    plain, _ = trained(models.dense_net, [], **options)
+    watch = initwatch.InitWatch(schedule=DENSE_SCHEDULE, console=False)
+    watched, _ = trained(models.dense_net, [watch], **options)
+    assert watch.report.steps_seen >= 25
+    assert watch.report.problems == []
+    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))
+
+
+def test_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        plain, _ = trained(models.dense_net, [])
+        watch = initwatch.InitWatch(schedule=DENSE_SCHEDULE, console=False)
+        watched, _ = trained(models.dense_net, [watch])
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert watch.report.steps_seen >= 25
+    assert watch.report.problems == []
+    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))

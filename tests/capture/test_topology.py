@@ -1,0 +1,179 @@
+"""Layers in signal order: trunk, the activation that is each layer's own, fans."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from initwatch.capture.session import Session
+from initwatch.errors import Faults
+from tests.capture import models
+
+
+def structure_of(model):
+    """What capture makes of one step of the model."""
+    samples = []
+    session = Session(model)
+    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
+    x, y = models.data_for(model, 8)
+    arming = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
+    )
+    model.fit(x, y, batch_size=8, verbose=0, callbacks=[arming])
+    return {layer.path.split("/")[-1]: layer for layer in samples[-1].structure.layers}
+
+
+def compiled(inputs, outputs):
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def head(x):
+    return layers.Dense(10, activation="softmax", name="head")(x)
+
+
+@pytest.mark.parametrize(
+    ("behind", "name", "signal"),
+    [
+        ([layers.Activation("tanh", name="act")], "tanh", "act"),
+        ([layers.ReLU(name="act")], "relu", "act"),
+        ([layers.LeakyReLU(negative_slope=0.3, name="act")], "leaky_relu", "act"),
+        ([layers.PReLU(name="act")], "prelu", "act"),
+        ([layers.BatchNormalization(), layers.ReLU(name="act")], "relu", "act"),
+        ([layers.Dropout(0.5), layers.Activation("elu", name="act")], "elu", "act"),
+        ([], "linear", "dense"),
+    ],
+)
+def test_activation_in_a_layer_of_its_own(behind, name, signal):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    x = layers.Dense(16, name="dense")(inputs)
+    for layer in behind:
+        x = layer.__class__.from_config(layer.get_config())(x)
+    found = structure_of(compiled(inputs, head(x)))
+    dense = found["dense"]
+    assert dense.activation.name == name
+    assert dense.signal.endswith(signal)
+    assert dense.normalized == any(isinstance(x, layers.BatchNormalization) for x in behind)
+    assert dense.dropout == (0.5 if any(isinstance(x, layers.Dropout) for x in behind) else 0.0)
+    if name == "leaky_relu":
+        assert dense.activation.function(np.array([-2.0, 3.0])) == pytest.approx([-0.6, 3.0])
+
+
+def test_a_shortcut_takes_its_branch_out_of_the_trunk():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    stem = layers.Dense(12, activation="relu", name="stem")(inputs)
+    branch = layers.Dense(12, activation="relu", name="branch")(stem)
+    total = layers.Add(name="sum")([stem, branch])
+    found = structure_of(compiled(inputs, head(total)))
+    assert {name: layer.trunk for name, layer in found.items()} == {
+        "stem": True,
+        "branch": False,
+        "sum": True,
+        "head": True,
+    }
+    assert [name for name, layer in found.items() if layer.is_output] == ["head"]
+
+
+def test_plain_operations_of_a_subclassed_model_are_followed():
+    """tf.nn.relu and ``x + ...`` between layers leave no layer to see, but a graph to read."""
+    found = structure_of(models.compiled(models.subclassed))
+    assert found["first"].trunk
+    assert not found["inside"].trunk
+    assert found["second"].trunk
+    assert found["second"].activation.name == "tanh"
+    assert found["second"].signal == found["second"].path
+    assert found["head"].is_output
+
+
+def test_eager_tensors_do_not_remember_so_nothing_is_claimed():
+    model = models.compiled(models.subclassed, run_eagerly=True)
+    found = structure_of(model)
+    assert found["first"].activation is None
+    assert not found["first"].trunk
+
+
+def test_two_inputs_join_the_trunk_where_they_meet():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    left = layers.Dense(6, name="left")(inputs)
+    right = layers.Dense(6, name="right")(inputs)
+    joined = layers.Concatenate(name="joined")([left, right])
+    found = structure_of(compiled(inputs, head(joined)))
+    assert not found["left"].trunk
+    assert not found["right"].trunk
+    assert found["joined"].trunk
+
+
+def test_nested_models_show_their_layers_once():
+    keras.utils.set_random_seed(0)
+    inner = keras.Sequential(
+        [layers.Dense(8, activation="relu", name="a"), layers.Dense(8, name="b")], name="inner"
+    )
+    inputs = keras.Input((12,))
+    found = structure_of(compiled(inputs, head(inner(inputs))))
+    assert list(found) == ["a", "b", "head"]
+    assert all(layer.trunk for layer in found.values())
+
+
+def test_equal_names_get_paths_of_their_own():
+    class Twins(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one = layers.Dense(12, name="dense")
+            self.two = layers.Dense(10, name="dense", activation="softmax")
+
+        def call(self, x):
+            return self.two(self.one(x))
+
+    model = Twins()
+    model(np.zeros((1, 12), "float32"))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    samples = []
+    session = Session(model)
+    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
+    arming = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
+    )
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 12)), rng.integers(0, 10, 8)
+    model.fit(x, y, verbose=0, callbacks=[arming])
+    first, second = samples[0].structure.layers
+    assert second.path == f"{first.path}#2"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "fans"),
+    [
+        (layers.Dense(7, name="it"), (5,), (5, 7)),
+        (layers.Conv2D(8, 3, name="it"), (8, 8, 4), (36, 72)),
+        (layers.Conv2D(8, 3, groups=2, name="it"), (8, 8, 4), (18, 36)),
+        (layers.DepthwiseConv2D(3, name="it"), (8, 8, 4), (9, 9)),
+        (layers.SeparableConv2D(6, 3, name="it"), (8, 8, 4), (4, 6)),
+        (layers.EinsumDense("ab,bcd->acd", (3, 4), name="it"), (5,), (5, 12)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_fans_of_layers(layer, shape, fans):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(shape)
+    x = layer.__class__.from_config(layer.get_config())(inputs)
+    found = structure_of(compiled(inputs, head(layers.Flatten()(x))))
+    assert (found["it"].kernel.fan_in, found["it"].kernel.fan_out) == fans
+
+
+def test_cells_of_recurrent_layers_are_not_listed():
+    found = structure_of(models.compiled(models.recurrent_net))
+    assert not any("cell" in path for path in found)
+    assert sum(layer.class_name == "LSTM" for layer in found.values()) == 1
+
+
+def test_attention_is_followed_inside():
+    found = structure_of(models.compiled(models.transformer))
+    query = found["query"]
+    assert query.class_name == "EinsumDense"
+    assert (query.kernel.fan_in, query.kernel.fan_out) == (32, 32)
+    assert not query.trunk
+    assert sum(layer.trunk for layer in found.values()) >= 8

@@ -1,0 +1,133 @@
+"""IW101: theory's forecast from the measured weights, confirmed by the measured signal."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from initwatch.diagnosis.rules.initializer_mismatch import InitializerMismatch
+from initwatch.records import Statistic
+from tests.diagnosis.histories import (
+    finding_of,
+    late,
+    mlp_history,
+    with_layers,
+    with_series,
+)
+
+RULE = InitializerMismatch()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_deep_relu_with_glorot_is_flagged_at_the_first_step(seed):
+    """29 gaps at chi = 1/2: ln of the variance changes by 29 ln 2 = 20.1."""
+    finding = finding_of(RULE, mlp_history(30, "relu", 1.0, seed=seed, rows=1))
+    assert (finding.code, finding.symptom, finding.step) == ("IW101", "initializer_mismatch", 0)
+    assert finding.severity == "error"
+    assert finding.layers == [f"dense_{i}" for i in range(30)]
+    evidence = finding.evidence
+    assert evidence["log_variance_change_predicted"] == pytest.approx(29 * np.log(2), rel=0.03)
+    # finite width scatters ln(variance) by sqrt(5 x 30 / 128) = 1.1: Hanin & Rolnick 2018
+    assert evidence["log_variance_change"] == pytest.approx(29 * np.log(2), abs=4.0)
+    assert evidence["log_variance_change_predicted_limit"] == 6.0
+    assert evidence["log_variance_change_limit"] == 3.0
+    assert evidence["sigma_w2"] == pytest.approx(1.0, rel=0.05)
+    assert evidence["sigma_w2_suitable"] == 2.0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_deep_relu_with_he_is_not(seed):
+    assert finding_of(RULE, mlp_history(30, "relu", 2.0, seed=seed, rows=1)) is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    ("depth", "activation"), [(4, "relu"), (6, "relu"), (8, "relu"), (10, "tanh")]
+)
+def test_a_mismatch_that_does_not_matter_is_not_flagged(depth, activation, seed):
+    """Within 6 depth scales (Schoenholz et al. 2017): 7 ln 2 = 4.9; tanh 2.9."""
+    assert finding_of(RULE, mlp_history(depth, activation, 1.0, seed=seed, rows=1)) is None
+
+
+def test_selu_needs_lecun():
+    """Klambauer et al. 2017; with He theory has 8.5e4 over 50 layers, e^11.4."""
+    finding = finding_of(RULE, mlp_history(50, "selu", 2.0, rows=1))
+    assert finding.evidence["sigma_w2"] == pytest.approx(2.0, rel=0.05)
+    assert finding.evidence["sigma_w2_suitable"] == 1.0
+    assert finding_of(RULE, mlp_history(50, "selu", 1.0, rows=1)) is None
+
+
+def shrink_one(kernels, biases):
+    kernels[7] *= 1e-3
+
+
+def test_the_one_wrong_layer_is_named():
+    finding = finding_of(RULE, mlp_history(16, "relu", 2.0, edit=shrink_one, rows=1))
+    assert finding.layers == ["dense_7"]
+    assert finding.evidence["sigma_w2"] == pytest.approx(2e-6, rel=0.1)
+    assert finding_of(RULE, mlp_history(16, "relu", 2.0, rows=1)) is None
+
+
+def test_what_no_initializer_mends_is_another_rules_business():
+    # deep sigmoid: chi is 0.10 at best
+    assert finding_of(RULE, mlp_history(12, "sigmoid", 1.0, rows=1)) is None
+
+
+def test_a_forecast_the_measurement_does_not_confirm_is_dropped():
+    history = mlp_history(30, "relu", 1.0, rows=1)
+    level = dict.fromkeys((Statistic.ACTIVATION_STD, Statistic.DELTA_NORM), np.ones_like)
+    assert finding_of(RULE, history) is not None
+    assert finding_of(RULE, with_series(history, level)) is None
+
+
+def test_normalised_layers_are_not_followed():
+    history = mlp_history(30, "relu", 1.0, rows=1)
+    normalised = with_layers(history, lambda layer: dataclasses.replace(layer, normalized=True))
+    assert finding_of(RULE, normalised) is None
+
+
+def test_branches_of_residual_blocks_are_not_followed():
+    history = mlp_history(30, "relu", 1.0, rows=1)
+    branched = with_layers(history, lambda layer: dataclasses.replace(layer, trunk=False))
+    assert finding_of(RULE, branched) is None
+
+
+def test_unknown_activations_are_not_followed():
+    history = mlp_history(30, "relu", 1.0, rows=1)
+    unknown = with_layers(history, lambda layer: dataclasses.replace(layer, activation=None))
+    assert finding_of(RULE, unknown) is None
+
+
+def test_a_frozen_backbone_is_not_judged():
+    # its weights are not among the trained variables: theory has nothing to start from
+    assert finding_of(RULE, mlp_history(30, "relu", 1.0, frozen=tuple(range(25)), rows=1)) is None
+
+
+def test_dropout_belongs_to_the_scale():
+    """Dropout of 1/2 doubles the power: Glorot suits ReLU then, and He explodes by 2^19."""
+    assert finding_of(RULE, mlp_history(20, "relu", 1.0, dropout=0.5, rows=1)) is None
+    finding = finding_of(RULE, mlp_history(20, "relu", 2.0, dropout=0.5, rows=1))
+    predicted = finding.evidence["log_variance_change_predicted"]
+    assert predicted == pytest.approx(19 * np.log(2), rel=0.05)
+    assert finding.evidence["sigma_w2_suitable"] == 1.0
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_a_factor_on_the_loss_changes_nothing(factor):
+    plain = finding_of(RULE, mlp_history(30, "relu", 1.0, rows=1))
+    scaled = finding_of(RULE, mlp_history(30, "relu", 1.0, rows=1, loss_factor=factor))
+    assert scaled.severity == plain.severity
+    assert scaled.layers == plain.layers
+    assert scaled.evidence == pytest.approx(plain.evidence)
+
+
+@pytest.mark.parametrize("factor", [1 / 255, 255.0])
+def test_the_scale_of_the_input_changes_nothing(factor):
+    assert finding_of(RULE, mlp_history(30, "relu", 2.0, rows=1, input_scale=factor)) is None
+    assert finding_of(RULE, mlp_history(30, "relu", 1.0, rows=1, input_scale=factor)) is not None
+
+
+def test_a_run_that_learns_is_left_alone():
+    history = mlp_history(30, "relu", 1.0)
+    assert finding_of(RULE, late(history, 2.3 * np.exp(-np.arange(200) / 100.0))) is None
+    assert finding_of(RULE, late(history, np.full(200, 2.3))) is not None

@@ -1,0 +1,109 @@
+"""IW501 on loss curves, with the curves that only look like a stall."""
+
+import numpy as np
+import pytest
+
+from initwatch.diagnosis.rules.stalled_loss import StalledLoss
+from initwatch.records import Statistic
+from tests.diagnosis.histories import finding_of, history_of, with_losses
+
+RULE = StalledLoss()
+LN_10 = float(np.log(10.0))  # the loss of a constant guess among ten equal classes
+
+
+def judged(losses, trivial=LN_10):
+    rows = history_of(series={Statistic.LOSS: [[1.0]]}, steps=[len(losses) - 1])
+    return finding_of(RULE, with_losses(rows, losses, trivial))
+
+
+def flat(n=200, level=LN_10, noise=0.01, seed=0):
+    return level * (1.0 + noise * np.random.default_rng(seed).normal(size=n))
+
+
+def test_a_loss_at_that_of_a_guess_is_flagged():
+    finding = judged(flat())
+    assert (finding.code, finding.symptom, finding.severity) == ("IW501", "stalled_loss", "error")
+    assert finding.layers == []
+    assert finding.step == 199
+    evidence = finding.evidence
+    assert next(iter(evidence)) == "loss_fall"
+    assert abs(evidence["loss_fall"]) < evidence["loss_fall_limit"] == 0.02
+    assert evidence["loss_of_a_constant"] == pytest.approx(LN_10)
+    assert evidence["batch_noise"] == pytest.approx(0.01, rel=0.2)
+    assert evidence["steps"] == 199
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_does_not_hide_a_stall(seed):
+    # a test of equality, or of any change by 0.01, never fires on these
+    assert judged(flat(noise=0.02, n=400, seed=seed)) is not None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_slow_fall_under_noise_is_no_stall(seed):
+    # by 1.8 % in 400 steps, less than the noise of one batch
+    slow = flat(n=400, noise=0.02, seed=seed) * np.linspace(1.0, 0.982, 400)
+    assert judged(slow) is None
+
+
+def test_a_falling_loss_is_healthy():
+    assert judged(LN_10 * np.exp(-np.arange(200) / 100.0)) is None
+
+
+def test_a_run_that_has_fallen_and_is_flat_now_has_not_stalled_at_the_start():
+    fallen = np.concatenate([np.linspace(LN_10, 0.1, 50), flat(350, level=0.1)])
+    assert judged(fallen) is None
+
+
+@pytest.mark.parametrize("level", [0.02, 0.5, 2.0])
+def test_a_converged_or_fine_tuned_model_is_no_stall(level):
+    """Its loss has been below that of a constant guess from the first step on."""
+    assert judged(flat(level=level)) is None
+
+
+def test_above_a_guess_it_is_a_stall_all_the_more():
+    assert judged(flat(level=9.0)).severity == "error"
+
+
+def test_a_rising_loss_is_no_progress():
+    assert judged(LN_10 * np.linspace(1.0, 1.5, 200)) is not None
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_scale_of_the_loss_changes_nothing(factor):
+    plain, scaled = judged(flat()), judged(factor * flat(), factor * LN_10)
+    assert scaled.severity == plain.severity
+    assert scaled.evidence["loss_fall"] == pytest.approx(plain.evidence["loss_fall"])
+    assert judged(factor * flat(level=0.5), factor * LN_10) is None
+
+
+def test_without_a_guess_to_compare_with_it_is_only_worth_knowing():
+    finding = judged(flat(), trivial=np.nan)
+    assert finding.severity == "info"
+    assert "loss_of_a_constant" not in finding.evidence
+
+
+@pytest.mark.parametrize("steps", [1, 10, 100])
+def test_a_hundred_steps_are_needed(steps):
+    assert judged(flat(steps)) is None
+    assert judged(flat(102)) is not None
+
+
+def test_thirty_losses_are_needed():
+    sampled = np.full(400, np.nan)
+    sampled[::20] = flat(20)  # 20 losses over 380 steps
+    assert judged(sampled) is None
+    sampled[::10] = flat(40)
+    assert judged(sampled) is not None
+
+
+def test_losses_that_are_not_finite_are_passed_over():
+    losses = flat()
+    losses[[3, 50]] = [np.nan, np.inf]
+    assert judged(losses) is not None
+
+
+def test_the_finding_is_taken_back_when_the_loss_begins_to_fall():
+    later = np.concatenate([flat(200), LN_10 * np.linspace(1.0, 0.5, 200)])
+    assert RULE.retracted
+    assert judged(later) is None

@@ -1,0 +1,117 @@
+"""IW204 on networks in which no gradient arrives, and on those where its absence is right."""
+
+import dataclasses
+
+import numpy as np
+
+from initwatch.diagnosis.rules.zero_gradient import ZeroGradient
+from initwatch.records import Statistic
+from tests.diagnosis.histories import (
+    finding_of,
+    mlp_history,
+    residual_history,
+    set_to,
+    with_series,
+)
+
+RULE = ZeroGradient()
+
+
+def kill_second(kernels, biases):
+    biases[1][:] = -100.0
+
+
+def mute_second(kernels, biases):
+    """Nothing passes back through this kernel, though its own gradient is not zero."""
+    kernels[2][:] = 0.0
+
+
+def test_what_lies_before_a_dead_layer_gets_nothing():
+    finding = finding_of(RULE, mlp_history(4, "relu", edit=kill_second, rows=4))
+    assert (finding.code, finding.symptom, finding.severity) == (
+        "IW204",
+        "zero_gradient",
+        "warning",
+    )
+    # behind the dead layer there is no signal, and ReLU has slope 0 at 0
+    assert finding.layers == ["dense_0", "dense_1", "dense_2", "dense_3"]
+    assert finding.step == 3
+    assert finding.evidence["gradient_max_abs"] == 0.0
+    assert finding.evidence["gradient_max_abs_limit"] == 0.0
+    assert finding.evidence["layers_with_gradient"] == 1  # the output's bias
+    assert finding_of(RULE, mlp_history(4, "relu", rows=4)) is None
+
+
+def test_four_steps_are_needed():
+    assert finding_of(RULE, mlp_history(4, "relu", edit=kill_second, rows=3)) is None
+
+
+def test_a_network_without_any_gradient_is_an_error():
+    # such as softmax over a single unit: the output is constant
+    nothing = {Statistic.GRADIENT_MAX_ABS: np.zeros_like, Statistic.UPDATE_RMS: np.zeros_like}
+    finding = finding_of(RULE, with_series(mlp_history(4, rows=4), nothing))
+    assert finding.severity == "error"
+    assert finding.evidence["layers_with_gradient"] == 0
+
+
+def test_a_kernel_of_zeros_holds_the_gradient_up_for_one_step_only():
+    history = mlp_history(4, "tanh", edit=mute_second, rows=6)
+    assert history.series[Statistic.GRADIENT_MAX_ABS][0, 0] == 0.0
+    assert finding_of(RULE, history) is None
+
+
+def test_a_zero_initialised_residual_branch_opens_by_itself():
+    """Zhang et al. 2019 (Fixup): no gradient inside the branch at the first step only."""
+    history = residual_history(zero=("branch_out",))
+    inside = history.series[Statistic.GRADIENT_MAX_ABS][:, 1]
+    assert inside[0] == 0.0
+    assert np.all(inside[1:] > 0.0)
+    for rows in range(1, 7):
+        part = {s: v[:rows] for s, v in history.series.items()}
+        early = dataclasses.replace(history, series=part, steps=np.arange(rows))
+        assert finding_of(RULE, early) is None
+
+
+def test_a_branch_that_is_zero_throughout_stays_shut():
+    finding = finding_of(RULE, residual_history(zero=("branch_in", "branch_out")))
+    assert finding.layers == ["branch_in", "branch_out"]
+    assert finding.severity == "warning"
+
+
+def test_frozen_layers_have_no_gradient_to_ask_for():
+    history = mlp_history(4, "relu", frozen=(0, 1), rows=4)
+    assert {variable.layer for variable in history.variables} == {"dense_2", "dense_3", "logits"}
+    assert finding_of(RULE, history) is None
+
+
+def test_an_absent_gradient_is_not_zero():
+    absent = {Statistic.GRADIENT_MAX_ABS: set_to(np.nan, columns=[0, 1])}
+    assert finding_of(RULE, with_series(mlp_history(4, rows=4), absent)) is None
+
+
+def test_embedding_rows_that_are_not_in_the_batch_do_not_count():
+    # 32 of 10,000 rows are touched: nearly all of the gradient is exactly 0
+    sparse = {Statistic.GRADIENT_ZERO_FRACTION: set_to(0.9968, columns=0)}
+    assert finding_of(RULE, with_series(mlp_history(4, rows=4), sparse)) is None
+
+
+def test_a_layer_of_which_one_variable_moves_is_trained():
+    still = {Statistic.GRADIENT_MAX_ABS: set_to(0.0, columns=0)}  # kernel, not bias
+    assert finding_of(RULE, with_series(mlp_history(4, rows=4), still)) is None
+
+
+def test_tiny_is_not_zero():
+    tiny = {Statistic.GRADIENT_MAX_ABS: set_to(1e-30, columns=[0, 1])}
+    assert finding_of(RULE, with_series(mlp_history(4, rows=4), tiny)) is None
+
+
+def test_skipped_steps_say_nothing():
+    sick = mlp_history(4, "relu", edit=kill_second, rows=4)
+    skipped = {Statistic.SKIPPED: set_to(1.0, rows=1)}
+    assert finding_of(RULE, with_series(sick, skipped)) is None
+
+
+def test_without_updates_a_branch_could_not_have_opened():
+    sick = mlp_history(4, "relu", edit=kill_second, rows=4)
+    still = {Statistic.UPDATE_RMS: set_to(0.0, rows=[0, 1, 2])}
+    assert finding_of(RULE, with_series(sick, still)) is None

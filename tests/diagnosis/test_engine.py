@@ -1,0 +1,170 @@
+"""The engine: one finding a rule, news once, taken back, and a broken rule kept apart."""
+
+import dataclasses
+
+import pytest
+
+from initwatch.diagnosis.engine import Engine
+from initwatch.errors import Faults
+from initwatch.records import Finding, Statistic
+from tests.diagnosis.histories import history_of
+
+HISTORY = history_of(series={Statistic.LOSS: [[1.0]]})
+
+
+def found(code="IW901", severity="warning", step=0, **evidence):
+    return Finding(
+        code=code,
+        symptom="oscillating_loss",
+        severity=severity,
+        layers=["dense"],
+        step=step,
+        evidence=evidence,
+        message="it oscillates",
+    )
+
+
+@dataclasses.dataclass
+class Scripted:
+    """A rule that says at each call what stands next in its script."""
+
+    code: str
+    script: list
+    retracted: bool = True
+    needs: frozenset = frozenset({Statistic.LOSS})
+    symptom: str = "oscillating_loss"
+    summary: str = "scripted"
+    calls: int = 0
+
+    def check(self, history):
+        said = self.script[min(self.calls, len(self.script) - 1)]
+        self.calls += 1
+        for item in said:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+def engine_of(*rules):
+    told = []
+    return Engine(rules, Faults(told.append)), told
+
+
+def codes(findings):
+    return [finding.code for finding in findings]
+
+
+def test_the_same_finding_is_news_once():
+    engine, _ = engine_of(Scripted("IW901", [[found(step=3)], [found(step=4)], [found(step=5)]]))
+    news = [codes(engine.judge(HISTORY)) for _ in range(3)]
+    assert news == [["IW901"], [], []]
+    assert codes(engine.findings) == ["IW901"]
+
+
+@pytest.mark.parametrize("retracted", [True, False])
+def test_a_finding_keeps_the_step_and_the_figures_it_was_made_on(retracted):
+    script = [[found(step=3, spread=0.5)], [found(step=7, spread=0.1)]]
+    engine, _ = engine_of(Scripted("IW901", script, retracted))
+    engine.judge(HISTORY)
+    engine.judge(HISTORY)
+    (finding,) = engine.findings
+    assert (finding.step, finding.evidence) == (3, {"spread": 0.5})
+
+
+def test_what_grows_less_severe_stays_as_it_was():
+    engine, _ = engine_of(Scripted("IW901", [[found(severity="error")], [found()]]))
+    news = [[f.severity for f in engine.judge(HISTORY)] for _ in range(2)]
+    assert news == [["error"], []]
+    assert engine.findings[0].severity == "error"
+
+
+@pytest.mark.parametrize("retracted", [True, False])
+def test_what_grows_more_severe_is_news_again(retracted):
+    script = [[found(step=1)], [found(severity="error", step=2)], [found(severity="error", step=3)]]
+    engine, _ = engine_of(Scripted("IW901", script, retracted))
+    news = [[f.severity for f in engine.judge(HISTORY)] for _ in range(3)]
+    assert news == [["warning"], ["error"], []]
+    assert engine.findings[0].severity == "error"
+    assert engine.findings[0].step == 2
+
+
+def test_of_two_findings_of_a_rule_the_worse_is_kept():
+    engine, _ = engine_of(Scripted("IW901", [[found(severity="info"), found(severity="error")]]))
+    assert [f.severity for f in engine.judge(HISTORY)] == ["error"]
+    assert len(engine.findings) == 1
+
+
+@pytest.mark.parametrize(("retracted", "left"), [(True, []), (False, ["IW901"])])
+def test_a_finding_is_taken_back_where_the_rule_says_so(retracted, left):
+    engine, _ = engine_of(Scripted("IW901", [[found()], []], retracted))
+    engine.judge(HISTORY)
+    assert engine.judge(HISTORY) == []
+    assert codes(engine.findings) == left
+
+
+def test_what_was_taken_back_and_returns_is_news():
+    engine, _ = engine_of(Scripted("IW901", [[found(step=1)], [], [found(step=9)]]))
+    news = [codes(engine.judge(HISTORY)) for _ in range(3)]
+    assert news == [["IW901"], [], ["IW901"]]
+    assert engine.findings[0].step == 9
+
+
+def test_a_rule_without_its_data_abstains_by_name():
+    hungry = Scripted(
+        "IW902",
+        [[found("IW902")]],
+        needs=frozenset({Statistic.DELTA_NORM, Statistic.ACTIVATION_STD, Statistic.LOSS}),
+    )
+    engine, _ = engine_of(hungry, Scripted("IW901", [[found()]]))
+    assert codes(engine.judge(HISTORY)) == ["IW901"]
+    assert engine.abstained == {"IW902": "not measured: activation_std, delta_norm"}
+    assert hungry.calls == 0
+    full = history_of(
+        series={name: [[1.0]] for name in (Statistic.DELTA_NORM, Statistic.ACTIVATION_STD)}
+        | dict(HISTORY.series)
+    )
+    assert codes(engine.judge(full)) == ["IW902"]
+    assert engine.abstained == {}
+
+
+def test_a_rule_that_raises_is_reported_once_and_the_others_go_on():
+    broken = Scripted("IW902", [[found("IW902")], [ZeroDivisionError("by zero")]])
+    sound = Scripted("IW903", [[], [], [found("IW903")]])
+    engine, told = engine_of(broken, sound)
+    news = [codes(engine.judge(HISTORY)) for _ in range(4)]
+    assert news == [["IW902"], [], ["IW903"], []]
+    assert len(told) == 1
+    assert "rule IW902" in told[0]
+    assert "ZeroDivisionError: by zero" in told[0]
+    # what it had found before stands; it is not asked again
+    assert codes(engine.findings) == ["IW902", "IW903"]
+    assert broken.calls == 2
+
+
+def test_half_an_answer_is_none():
+    # the fault comes after the first finding was yielded
+    engine, told = engine_of(Scripted("IW901", [[found(), RuntimeError("late")]]))
+    assert engine.judge(HISTORY) == []
+    assert engine.findings == []
+    assert len(told) == 1
+
+
+def test_the_user_can_interrupt_a_rule():
+    engine, told = engine_of(Scripted("IW901", [[KeyboardInterrupt()]]))
+    with pytest.raises(KeyboardInterrupt):
+        engine.judge(HISTORY)
+    assert told == []
+
+
+def test_findings_stand_by_severity_and_then_causes_first():
+    order = [
+        ("IW904", "info"),
+        ("IW903", "warning"),
+        ("IW902", "error"),
+        ("IW901", "error"),
+        ("IW905", "warning"),
+    ]
+    engine, _ = engine_of(*(Scripted(code, [[found(code, severity)]]) for code, severity in order))
+    # news come in the order of the rules
+    assert codes(engine.judge(HISTORY)) == [code for code, _ in order]
+    assert codes(engine.findings) == ["IW902", "IW901", "IW903", "IW905", "IW904"]
