@@ -68,6 +68,11 @@ def std(sums: dict[str, float]) -> float:
     return sums["scale"] * float(np.sqrt(max(sums["square"] / sums["size"] - average**2, 0.0)))
 
 
+def zero_fraction(sums: dict[str, float]) -> float:
+    """count(x == 0) / n."""
+    return sums["zeros"] / sums["size"] if sums["size"] else np.nan
+
+
 def statistics_of(
     source: Source, sums: dict[str, float], outputs: int, loss_scale: float
 ) -> dict[Statistic, float]:
@@ -87,7 +92,7 @@ def statistics_of(
             Statistic.WEIGHT_STD: std(sums),
             Statistic.WEIGHT_RMS: rms(sums),
             Statistic.WEIGHT_MAX_ABS: sums["scale"],
-            Statistic.WEIGHT_ZERO_FRACTION: sums["zeros"] / size,
+            Statistic.WEIGHT_ZERO_FRACTION: zero_fraction(sums),
             Statistic.WEIGHT_NON_FINITE: sums["non_finite"],
             Statistic.WEIGHT_UNIT_SPREAD: spread if spread >= 0.0 else np.nan,
         }
@@ -98,7 +103,7 @@ def statistics_of(
             Statistic.GRADIENT_RMS: rms(sums) / loss_scale,
             Statistic.GRADIENT_NORM: rms(sums) * np.sqrt(size) / loss_scale,
             Statistic.GRADIENT_MAX_ABS: sums["scale"] / loss_scale,
-            Statistic.GRADIENT_ZERO_FRACTION: sums["zeros"] / size,
+            Statistic.GRADIENT_ZERO_FRACTION: zero_fraction(sums),
             Statistic.GRADIENT_NON_FINITE: sums["non_finite"],
         }
     if source is Source.UPDATE:
@@ -110,7 +115,7 @@ def statistics_of(
             Statistic.ACTIVATION_STD: std(sums),
             Statistic.ACTIVATION_RMS: rms(sums),
             Statistic.ACTIVATION_MAX_ABS: sums["scale"],
-            Statistic.ACTIVATION_ZERO_FRACTION: sums["zeros"] / size if size else np.nan,
+            Statistic.ACTIVATION_ZERO_FRACTION: zero_fraction(sums),
             Statistic.ACTIVATION_NON_FINITE: sums["non_finite"],
             Statistic.ACTIVATION_SLOPE: slope / size if slope >= 0.0 and size else np.nan,
         }

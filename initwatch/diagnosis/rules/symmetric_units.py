@@ -38,7 +38,7 @@ class SymmetricUnits:
     symptom: ClassVar[str] = "symmetric_units"
     summary: ClassVar[str] = "all units of a layer compute the same"
     needs: ClassVar[frozenset[Statistic]] = frozenset(
-        {Statistic.WEIGHT_UNIT_SPREAD, Statistic.UPDATE_RMS}
+        {Statistic.WEIGHT_UNIT_SPREAD, Statistic.WEIGHT_RMS, Statistic.UPDATE_RMS}
     )
     retracted: ClassVar[bool] = True
 
