@@ -107,9 +107,24 @@ class InitializerMismatch:
             },
             message=(
                 f"fan_in x Var(w) is {stack.sigma_w2[wrong[0]]:.3g} where {activation} needs "
-                f"about {target[wrong[0]]:.3g}: over {len(stack.layers)} layers the signal's "
-                f"variance changes by a factor e^{measured:.1f} (theory e^{predicted:.1f})."
+                f"about {target[wrong[0]]:.3g}: over {len(stack.layers)} layers "
+                f"{self._what_happens((forward, backward), moves, stack)}."
             ),
+        )
+
+    def _what_happens(
+        self, measured: tuple[float, float], moves: tuple[float, float], stack: PlainStack
+    ) -> str:
+        """The larger of the two changes in words, as ratios of RMS."""
+        theory = (stack.theory.log_forward, stack.theory.log_backward)
+        worse = int(np.argmax(moves))
+        what = ("the signal", "the gradient")[worse]
+        if np.isnan(measured[worse]):
+            return f"{what} leaves the range of its numbers"
+        verb = "shrinks" if measured[worse] < 0.0 else "grows"
+        return (
+            f"{what} {verb} to {power_text(measured[worse] / 2.0)} of its size "
+            f"(theory {power_text(theory[worse] / 2.0)})"
         )
 
     def _measured(self, history: History, stack: PlainStack) -> tuple[float, float]:
@@ -130,3 +145,9 @@ def _same_way(measured: float, predicted: float) -> float:
     if np.isnan(measured):
         return 0.0 if predicted < 0.0 else np.inf
     return abs(measured) if measured * predicted > 0.0 else 0.0
+
+
+def power_text(log_ratio: float) -> str:
+    """e^log_ratio as people read it, also where it is beyond the range of floats."""
+    power = log_ratio / np.log(10.0)
+    return f"{10.0**power:.2g}" if abs(power) < 300.0 else f"10^{power:.0f}"

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from initwatch.diagnosis.rules.initializer_mismatch import InitializerMismatch
+from initwatch.diagnosis.rules.initializer_mismatch import InitializerMismatch, power_text
 from initwatch.records import Statistic
 from tests.diagnosis.histories import (
     finding_of,
@@ -131,3 +131,21 @@ def test_a_run_that_learns_is_left_alone():
     history = mlp_history(30, "relu", 1.0)
     assert finding_of(RULE, late(history, 2.3 * np.exp(-np.arange(200) / 100.0))) is None
     assert finding_of(RULE, late(history, np.full(200, 2.3))) is not None
+
+
+@pytest.mark.parametrize(
+    ("sigma_w2", "words"), [(1.0, "shrinks to"), (5.0, "grows to")], ids=["small", "large"]
+)
+def test_the_message_says_what_happens_and_what_theory_expects(sigma_w2, words):
+    finding = finding_of(RULE, mlp_history(30, "relu", sigma_w2, rows=1))
+    assert words in finding.message
+    theory = np.sqrt(sigma_w2 / 2.0) ** 29
+    said = float(finding.message.rsplit("theory ", 1)[1].rstrip(")."))
+    assert said == pytest.approx(theory, rel=0.3)
+
+
+def test_powers_are_read_by_people():
+    assert power_text(np.log(0.5)) == "0.5"
+    assert power_text(np.log(1e-11)) == "1e-11"
+    assert power_text(1e4) == "10^4343"
+    assert power_text(-1e4) == "10^-4343"
