@@ -104,7 +104,6 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
                     "signal_left_before": _left(before.log_forward),
                     "signal_left_after": _left(after.log_forward),
                 },
-                measured=None,
                 reason=(
                     f"Theory for {stack.activations[0].name} over {len(stack.layers)} layers: "
                     f"gradient left at the input {_left(before.log_backward):.1e} now, "
@@ -153,7 +152,6 @@ def _change_activation(stack: PlainStack, best: Candidate, codes: tuple[str, ...
                 "gradient_left_best_initializer": _left(best.stack.log_backward),
                 "gradient_left_after": 1.0,
             },
-            measured=None,
             reason=reason,
             codes=codes,
         ),
@@ -172,8 +170,6 @@ def _normalize(path: str, codes: tuple[str, ...], reason: str) -> Advice:
         current="none",
         suggested="BatchNormalization between each kernel and its activation",
         code="keras.layers.BatchNormalization()",
-        predicted={},
-        measured=None,
         reason=reason,
         codes=codes,
     )
@@ -203,7 +199,6 @@ def _break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) 
                     "different_units_before": 1.0,
                     "different_units_after": float(kernel.shape[-1]),
                 },
-                measured=None,
                 reason=(
                     f"Random weights part the units; this variance is the match for {name} "
                     f"({_SOURCES[family]})."
@@ -242,7 +237,6 @@ def _unsaturate(finding: Finding, history: History, training: Training) -> list[
                 suggested=suggested,
                 code=code,
                 predicted={"sigma_w2_before": now, "sigma_w2_after": target},
-                measured=None,
                 reason=(
                     f"fan_in x Var(w) is {now:.3g}, {now / target:.3g} times what "
                     f"{_activation_name(layer)} is meant to have ({_SOURCES[family]})."
@@ -273,8 +267,6 @@ def _scale_input(finding: Finding, path: str) -> Advice:
         current="as given",
         suggested="mean 0, standard deviation 1 per feature",
         code="x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-7)",
-        predicted={},
-        measured=None,
         reason=(
             "The weights suit the activation, so the first layer's input is what is too large; "
             "initializers assume inputs of variance 1 (LeCun et al. 1998, sec. 4.3)."
@@ -297,8 +289,6 @@ def _slower(finding: Finding, training: Training, reason: str, factor: float = 0
         current="unknown" if rate is None else f"{rate:.3g}",
         suggested=new,
         code=code,
-        predicted={},
-        measured=None,
         reason=reason,
         codes=(finding.code,),
     )
@@ -313,8 +303,6 @@ def _revive(finding: Finding, history: History, training: Training) -> list[Advi
         current="relu",
         suggested="leaky_relu",
         code='activation="leaky_relu"',
-        predicted={},
-        measured=None,
         reason="A slope below zero lets a dead unit learn its way back (Maas et al. 2013).",
         codes=(finding.code,),
     )
@@ -348,8 +336,6 @@ def _keep_finite(finding: Finding, history: History, training: Training) -> list
             current="none",
             suggested="clip the global norm of the gradient",
             code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
-            predicted={},
-            measured=None,
             reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
             codes=(finding.code,),
         ),
@@ -369,8 +355,6 @@ def _give_gradient(finding: Finding, history: History, training: Training) -> li
                 code='keras.layers.Dense(1, activation="sigmoid")'
                 if head.outputs == 1
                 else "# check the output activation against the loss",
-                predicted={},
-                measured=None,
                 reason=(
                     "No gradient leaves the output: softmax over one unit is constant, and a "
                     "ReLU at the output can be off for all examples."
@@ -385,8 +369,6 @@ def _give_gradient(finding: Finding, history: History, training: Training) -> li
             current="as built",
             suggested="a path from this layer to the loss",
             code="# set trainable=False if this layer is not meant to learn",
-            predicted={},
-            measured=None,
             reason="Everything behind this layer multiplies its gradient by exactly 0.",
             codes=(finding.code,),
         )

@@ -1,7 +1,7 @@
 """What to do about a finding."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 AdviceKind = Literal[
@@ -25,7 +25,7 @@ class Advice:
         current: for an initializer the ``keras.initializers.Initializer`` in use, else text.
         suggested: for an initializer the ``keras.initializers.Initializer`` to use, else text.
         code: the line to paste.
-        predicted: theory's figures before and after.
+        predicted: theory's figures before and after, empty where theory has none.
         measured: a trial's figures before and after, None where no trial ran.
         reason: one sentence, with its source.
         codes: codes of the findings it answers.
@@ -37,8 +37,8 @@ class Advice:
     current: Any
     suggested: Any
     code: str
-    predicted: Mapping[str, float]
-    measured: Mapping[str, float] | None
     reason: str
     codes: tuple[str, ...]
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] | None = None
     variable: str = ""

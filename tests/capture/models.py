@@ -87,6 +87,9 @@ def subclassed():
     return model
 
 
+NETWORKS = (dense_net, conv_net, resnet_20, transformer, recurrent_net, subclassed)
+
+
 def data_for(model, rows, seed=0):
     """Inputs and integer labels from 0 to 9."""
     rng = np.random.default_rng(seed)

@@ -23,17 +23,7 @@ def trained(build, callbacks, **compile_options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "build",
-    [
-        models.dense_net,
-        models.conv_net,
-        models.resnet_20,
-        models.transformer,
-        models.recurrent_net,
-        models.subclassed,
-    ],
-)
+@pytest.mark.parametrize("build", models.NETWORKS)
 def test_default_configuration(build, tmp_path):
     """On a machine without accelerator Keras resolves jit_compile="auto" to a plain graph."""
     plain, drawn_plain = trained(build, [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -23,15 +25,28 @@ STRUCTURAL = frozenset(
 FUSING = frozenset("Relu Relu6 Elu LeakyRelu Tanh Sigmoid AddV2 Add AddN BiasAdd".split())
 
 
+STOCK_TRAIN_STEP = keras.Model.train_step
+
+
+def _variable(value: Any) -> Any:
+    """A variable of ours that outlives the trace in which it may be made.
+
+    Without lifting: a function that sees a variable made inside it is traced a second time.
+    """
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.Variable(
+            value,
+            trainable=False,
+            name="initwatch",
+            experimental_enable_variable_lifting=False,
+        )
+
+
 class _Register:
     """A ``tf.Variable`` [rows, width] that is shifted by one row a step."""
 
     def __init__(self, rows: int, width: int, dtype: str) -> None:
-        # init_scope: the variable outlives the trace in which its width became known
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._variable = tf.Variable(
-                tf.zeros([rows, width], dtype), trainable=False, name="initwatch_register"
-            )
+        self._variable = _variable(np.zeros((rows, width), dtype))
 
     def push(self, row: Any) -> None:
         self._variable.assign(tf.concat([self._variable[1:], row[None]], axis=0))
@@ -48,8 +63,7 @@ class _Flag:
     """A ``tf.Variable`` read by ``tf.cond``: what it guards costs nothing while it is off."""
 
     def __init__(self) -> None:
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._variable = tf.Variable(False, trainable=False, name="initwatch_flag")
+        self._variable = _variable(False)
 
     def set(self, value: bool) -> None:
         self._variable.assign(value)
@@ -65,6 +79,20 @@ class _Flag:
             return tf.constant(True)
 
         tf.cond(self._variable, taken, lambda: tf.constant(False))
+
+
+def _build_optimizer(model: Any) -> None:
+    """Makes the optimizer's variables as its first ``apply`` would, one moment later.
+
+    A function that makes variables is traced twice, and the optimizer makes its own in the
+    first step. A ``train_step`` of the user's may train other variables: it is left alone.
+    """
+    optimizer = model.optimizer
+    if optimizer is None or optimizer.built or type(model).train_step is not STOCK_TRAIN_STEP:
+        return
+    with keras.name_scope(optimizer.name, caller=optimizer):
+        optimizer.build(model.trainable_variables)
+    optimizer.built = True
 
 
 class TensorFlowBackend:
@@ -90,6 +118,7 @@ class TensorFlowBackend:
             for name in ("train_step", "train_function")
             if name in model.__dict__
         }
+        _build_optimizer(model)
         try:
             model.__dict__["train_step"] = train_step
             model.make_train_function(force=True)
