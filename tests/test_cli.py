@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +85,9 @@ def test_the_module_runs_without_loading_keras():
     loaded = {line.rsplit("|", 1)[-1].strip() for line in run.stderr.splitlines()}
     assert "initwatch.diagnosis.catalogue" in loaded
     assert loaded.isdisjoint({"keras", "tensorflow", "tensorboard"})
+
+
+def test_the_readme_lists_every_rule():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    listed = [line for line in readme.splitlines() if line.startswith("| IW")]
+    assert listed == [f"| {rule.code} | `{rule.symptom}` | {rule.summary} |" for rule in CATALOGUE]
