@@ -1,18 +1,22 @@
 """Raw sums of a tensor, inside the step (``keras.ops`` only).
 
-Each function gives the fields of ``measurement.layout.FIELDS`` in order, as scalars.
+Every function takes matrices, float32[rows, columns] as ``matrix`` makes them, and gives one
+float32 vector: the fields of ``measurement.layout.FIELDS`` in order, or a histogram. They are
+pure, so that a backend can trace each of them once for all tensors.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from keras import ops
 
 Tensor = Any
 SlopeOfOutput = Callable[[Tensor], Tensor]
+Reduction = Callable[..., Tensor]
 
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws by default
 HISTOGRAM_WIDTH = HISTOGRAM_BINS + 2  # lowest, highest, counts
@@ -22,6 +26,21 @@ _TINY = 1e-37  # below the smallest normal float32 (1.2e-38) a reciprocal overfl
 def as_float32(x: Tensor) -> Tensor:
     """float16 and bfloat16 hold no sum of squares worth having."""
     return ops.cast(x, "float32")
+
+
+def matrix(x: Tensor, columns: int | None = None) -> Tensor:
+    """A tensor of any rank as float32[rows, columns]; columns are its last axis by default."""
+    if columns is None:
+        known = len(x.shape) > 0 and x.shape[-1]
+        columns = int(x.shape[-1]) if known else 1
+    return ops.reshape(as_float32(x), (-1, columns))
+
+
+def units_last(x: Tensor, unit_axis: int) -> Tensor:
+    """``matrix`` with one column for each unit of a layer's output."""
+    if unit_axis % len(x.shape) != len(x.shape) - 1:
+        x = ops.moveaxis(x, unit_axis, -1)
+    return matrix(x)
 
 
 def size_of(x: Tensor) -> Tensor:
@@ -37,7 +56,8 @@ def scaled(x: Tensor) -> tuple[Tensor, Tensor]:
         return ops.zeros((), "float32"), x
     scale = ops.max(ops.abs(x))
     inverse = ops.where(scale > _TINY, 1.0 / ops.maximum(scale, _TINY), 0.0)
-    return scale, x * inverse
+    # where the shape is not known in advance, the largest of no element is -inf
+    return ops.where(scale < 0.0, 0.0, scale), x * inverse
 
 
 def count(condition: Tensor) -> Tensor:
@@ -59,50 +79,52 @@ def moments(x: Tensor) -> list[Tensor]:
     ]
 
 
-def weight_sums(x: Tensor, units: int) -> list[Tensor]:
-    """Moments and the spread between units; -1 for a vector or a single unit."""
-    x = as_float32(x)
+def kernel_sums(x: Tensor) -> Tensor:
+    """Moments of a kernel, and the spread between its units, one a column."""
     group = moments(x)
-    if units < 2:
-        return [*group, -ops.ones((), "float32")]
-    columns = ops.reshape(x, (-1, units))
-    spread = ops.max(ops.abs(columns - columns[:, :1]))
     # all-zero kernels have no scale and no spread
-    return [*group, spread / ops.maximum(group[1], _TINY)]
+    spread = ops.max(ops.abs(x - x[:, :1])) / ops.maximum(group[1], _TINY)
+    return ops.stack([*group, spread])
 
 
-def gradient_sums(x: Tensor) -> list[Tensor]:
+def vector_sums(x: Tensor) -> Tensor:
+    """Moments of a variable without units; its spread is -1."""
+    return ops.stack([*moments(x), -ops.ones((), "float32")])
+
+
+def gradient_sums(x: Tensor) -> Tensor:
     """Moments."""
-    return moments(as_float32(x))
+    return ops.stack(moments(x))
 
 
-def update_sums(before: Tensor, after: Tensor) -> list[Tensor]:
+def update_sums(before: Tensor, after: Tensor) -> Tensor:
     """size, scale, square of after - before."""
-    difference = as_float32(after) - as_float32(before)
+    difference = after - before
     scale, y = scaled(difference)
-    return [size_of(difference), scale, ops.sum(ops.square(y))]
+    return ops.stack([size_of(difference), scale, ops.sum(ops.square(y))])
 
 
-def activation_sums(x: Tensor, slope: SlopeOfOutput | None) -> list[Tensor]:
-    """Moments and the sum of phi'(z)^2, -1 where phi' is not known from the output."""
-    x = as_float32(x)
-    group = moments(x)
-    total = -ops.ones((), "float32") if slope is None else ops.sum(ops.square(slope(x)))
-    return [*group, total]
+@cache
+def activation_sums(slope: SlopeOfOutput | None) -> Reduction:
+    """The reduction to moments and the sum of phi'(z)^2, -1 where phi' is not known."""
+
+    def sums(x: Tensor) -> Tensor:
+        total = -ops.ones((), "float32") if slope is None else ops.sum(ops.square(slope(x)))
+        return ops.stack([*moments(x), total])
+
+    return sums
 
 
-def delta_sums(x: Tensor) -> list[Tensor]:
+def delta_sums(x: Tensor) -> Tensor:
     """size, scale, square, non_finite."""
-    x = as_float32(x)
     scale, y = scaled(x)
     size = size_of(x)
-    return [size, scale, ops.sum(ops.square(y)), size - count(ops.isfinite(x))]
+    return ops.stack([size, scale, ops.sum(ops.square(y)), size - count(ops.isfinite(x))])
 
 
-def active_units(x: Tensor, unit_axis: int) -> Tensor:
-    """bool[units]: True where a unit is positive for some example (and position)."""
-    axes = [axis for axis in range(len(x.shape)) if axis != unit_axis % len(x.shape)]
-    return ops.any(x > 0, axis=axes)
+def active_units(x: Tensor) -> Tensor:
+    """bool[columns]: True where a unit is positive for some example (and position)."""
+    return ops.any(x > 0, axis=0)
 
 
 def histogram(x: Tensor) -> Tensor:
@@ -110,7 +132,7 @@ def histogram(x: Tensor) -> Tensor:
 
     Values that are not finite are left out of the counts; ``non_finite`` tells how many.
     """
-    x = ops.reshape(as_float32(x), (-1,))
+    x = ops.reshape(x, (-1,))
     finite = ops.isfinite(x)
     low = ops.min(ops.where(finite, x, math.inf))
     high = ops.max(ops.where(finite, x, -math.inf))

@@ -69,16 +69,18 @@ def build_row(
     if not observer.applied:
         return None
     groups: list[Group] = []
-    parts: list[list[Tensor]] = []
+    parts: list[Tensor] = []
     tensors: list[Tensor] = []
     drawn: list[Group] = []
 
-    def add(source: Source, subject: int, sums: list[Tensor], tensor: Tensor = None) -> None:
+    def add(source: Source, subject: int, sums: Tensor, tensor: Tensor = None) -> None:
         groups.append(Group(source, subject))
         parts.append(sums)
         if tensor is not None:
             drawn.append(Group(source, subject))
             tensors.append(tensor)
+
+    once = backend.once
 
     layers = unique_layers(observer.calls)
     activity: list[tuple[int, int]] = []
@@ -89,19 +91,18 @@ def build_row(
         index = next(i for i, layer in enumerate(layers) if layer is call.layer)
         reading = readings[id(call.layer)]
         if readable_now:
-            add(
-                Source.ACTIVATION,
-                index,
-                reductions.activation_sums(call.output, reading.slope),
-                call.output,
-            )
+            output = reductions.matrix(call.output)
+            reduction = reductions.activation_sums(reading.slope)
+            add(Source.ACTIVATION, index, once(reduction)(output), output)
             if reading.rectifies and call.output.shape[reading.unit_axis] is not None:
                 activity.append((index, int(call.output.shape[reading.unit_axis])))
-                active.append(reductions.active_units(call.output, reading.unit_axis))
+                units_output = reductions.units_last(call.output, reading.unit_axis)
+                active.append(once(reductions.active_units)(units_output))
         else:
             unread.append(call.layer)
         for gradient in call.gradients:
-            add(Source.DELTA, index, reductions.delta_sums(gradient))
+            delta = reductions.matrix(backend.dense(gradient))
+            add(Source.DELTA, index, once(reductions.delta_sums)(delta))
     variables: list[Any] = []
     for applied in observer.applied:
         _add_applied(applied, variables, units, backend, add)
@@ -110,9 +111,9 @@ def build_row(
         layout=layout,
         layers=layers,
         variables=variables,
-        sums=ops.stack([*_header(observer), *(part for group in parts for part in group)]),
+        sums=ops.concatenate([ops.stack(_header(observer)), *parts]),
         active=ops.concatenate(active) if active else None,
-        histograms=lambda: ops.stack([reductions.histogram(tensor) for tensor in tensors]),
+        histograms=lambda: ops.stack([once(reductions.histogram)(tensor) for tensor in tensors]),
         histogram_groups=tuple(drawn),
         unread=unread,
     )
@@ -182,22 +183,16 @@ def _add_applied(
             continue  # applied twice in one step: the first application is the step's
         index = len(variables)
         variables.append(variable)
-        matrix = units.get(id(variable), 1) > 1
-        add(
-            Source.WEIGHT,
-            index,
-            reductions.weight_sums(before, units.get(id(variable), 1)),
-            before if matrix else None,
-        )
+        columns = units.get(id(variable), 1)
+        is_kernel = columns > 1
+        weights, moved = (reductions.matrix(value, columns) for value in (before, after))
+        reduction = reductions.kernel_sums if is_kernel else reductions.vector_sums
+        add(Source.WEIGHT, index, backend.once(reduction)(weights), weights if is_kernel else None)
         if gradient is not None:
-            gradient = backend.dense(gradient)
-            add(
-                Source.GRADIENT,
-                index,
-                reductions.gradient_sums(gradient),
-                gradient if matrix else None,
-            )
-        add(Source.UPDATE, index, reductions.update_sums(before, after))
+            slopes = reductions.matrix(backend.dense(gradient), columns)
+            sums = backend.once(reductions.gradient_sums)(slopes)
+            add(Source.GRADIENT, index, sums, slopes if is_kernel else None)
+        add(Source.UPDATE, index, backend.once(reductions.update_sums)(weights, moved))
 
 
 def variable_specs(

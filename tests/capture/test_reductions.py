@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from keras import ops
 
-from initwatch.capture import reductions
+from initwatch.capture import backends, reductions
 from initwatch.measurement.layout import FIELDS, Source
 
 
-def sums_of(source, tensors):
-    return dict(zip(FIELDS[source], [float(t) for t in tensors], strict=True))
+def sums_of(source, reduction, *arrays, columns=None):
+    """The fields of a reduction, taken through the backend's traced version of it."""
+    matrices = [reductions.matrix(ops.convert_to_tensor(array), columns) for array in arrays]
+    found = ops.convert_to_numpy(backends.current().once(reduction)(*matrices))
+    plain = ops.convert_to_numpy(reduction(*matrices))
+    assert np.allclose(found, plain, rtol=1e-5, equal_nan=True)
+    return dict(zip(FIELDS[source], found.astype(np.float64).tolist(), strict=True))
 
 
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
@@ -17,7 +22,7 @@ def sums_of(source, tensors):
 def test_moments_at_any_scale(size, shape):
     x = (np.random.default_rng(0).standard_normal(shape) * size).astype("float32")
     x.flat[0] = 0.0
-    found = sums_of(Source.GRADIENT, reductions.gradient_sums(ops.convert_to_tensor(x)))
+    found = sums_of(Source.GRADIENT, reductions.gradient_sums, x)
     exact = x.astype(np.float64)
     assert found["size"] == x.size
     assert found["zeros"] == 1
@@ -29,17 +34,17 @@ def test_moments_at_any_scale(size, shape):
 
 
 def test_all_zero_and_not_finite():
-    zero = sums_of(Source.GRADIENT, reductions.gradient_sums(ops.zeros((3, 4))))
+    zero = sums_of(Source.GRADIENT, reductions.gradient_sums, np.zeros((3, 4)))
     assert (zero["scale"], zero["square"], zero["zeros"]) == (0.0, 0.0, 12.0)
     odd = ops.convert_to_tensor([1.0, float("nan"), float("inf"), -float("inf"), 0.0])
-    found = sums_of(Source.GRADIENT, reductions.gradient_sums(odd))
+    found = sums_of(Source.GRADIENT, reductions.gradient_sums, odd)
     assert (found["non_finite"], found["zeros"], found["size"]) == (3.0, 1.0, 5.0)
     assert not np.isfinite(found["square"])  # what is not finite is not hidden in a mean
 
 
 def test_half_precision_is_summed_in_single():
     x = np.full(100_000, 0.1, "float16")
-    found = sums_of(Source.GRADIENT, reductions.gradient_sums(ops.convert_to_tensor(x)))
+    found = sums_of(Source.GRADIENT, reductions.gradient_sums, x)
     assert found["scale"] * found["sum"] == pytest.approx(float(x[0]) * len(x), rel=1e-4)
 
 
@@ -48,20 +53,18 @@ def test_spread_between_units():
     other = equal.copy()
     other[2, 4] += 0.5
     spreads = [
-        sums_of(Source.WEIGHT, reductions.weight_sums(ops.convert_to_tensor(w), 5))["spread"]
+        sums_of(Source.WEIGHT, reductions.kernel_sums, w)["spread"]
         for w in (equal, other, np.zeros((3, 5), "float32"))
     ]
     assert spreads == pytest.approx([0.0, 0.5 / 3.5 * 1.0, 0.0], abs=1e-6)
-    vector = sums_of(Source.WEIGHT, reductions.weight_sums(ops.ones((5,)), 1))
+    vector = sums_of(Source.WEIGHT, reductions.vector_sums, np.ones(5), columns=1)
     assert vector["spread"] == -1.0
 
 
 def test_update_is_the_difference():
     before = np.random.default_rng(0).standard_normal((6, 6)).astype("float32")
     after = before + np.float32(1e-3)
-    found = sums_of(
-        Source.UPDATE, reductions.update_sums(*map(ops.convert_to_tensor, (before, after)))
-    )
+    found = sums_of(Source.UPDATE, reductions.update_sums, before, after)
     expected = np.sqrt(np.mean((after.astype(np.float64) - before) ** 2))
     assert found["scale"] * np.sqrt(found["square"] / 36) == pytest.approx(expected, rel=1e-5)
 
@@ -70,29 +73,35 @@ def test_active_units_over_batch_and_positions():
     x = -np.ones((4, 3, 3, 5), "float32")
     x[2, 1, 0, 3] = 1e-9
     x[..., 1] = 0.0
-    assert list(np.array(reductions.active_units(ops.convert_to_tensor(x), -1))) == [
-        False,
-        False,
-        False,
-        True,
-        False,
-    ]
+    expected = [False, False, False, True, False]
+    for tensor, axis in ((x, -1), (np.moveaxis(x, -1, 1), 1)):
+        columns = reductions.units_last(ops.convert_to_tensor(tensor), axis)
+        assert list(ops.convert_to_numpy(reductions.active_units(columns))) == expected
+
+
+def histogram_of(values):
+    tensor = ops.convert_to_tensor(np.asarray(values, "float32"))
+    return ops.convert_to_numpy(reductions.histogram(reductions.matrix(tensor)))
 
 
 @pytest.mark.parametrize(
     "values", [np.random.default_rng(0).standard_normal(500), np.zeros(9), np.full(4, 2.5)]
 )
 def test_histogram_counts_every_value(values):
-    found = np.array(reductions.histogram(ops.convert_to_tensor(values.astype("float32"))))
+    found = histogram_of(values)
     assert found[0] == np.float32(values.min())
     assert found[1] == np.float32(values.max())
     assert found[2:].sum() == len(values)
 
 
 def test_histogram_leaves_out_what_is_not_finite():
-    x = ops.convert_to_tensor([0.0, 1.0, float("nan"), float("inf")])
-    found = np.array(reductions.histogram(x))
+    found = histogram_of([0.0, 1.0, np.nan, np.inf])
     assert list(found[:2]) == [0.0, 1.0]
     assert found[2:].sum() == 2
-    nothing = np.array(reductions.histogram(ops.convert_to_tensor([float("nan")])))
+    nothing = histogram_of([np.nan])
     assert list(nothing) == [0.0] * reductions.HISTOGRAM_WIDTH
+
+
+def test_an_empty_batch_has_no_scale():
+    found = sums_of(Source.GRADIENT, reductions.gradient_sums, np.zeros((0, 4)))
+    assert (found["size"], found["scale"], found["square"]) == (0.0, 0.0, 0.0)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from initwatch.capture.reductions import Reduction
+
 TrainStep = Callable[..., Any]
 TrainFunction = Callable[[Any], Any]
 
@@ -66,6 +68,9 @@ class Backend(Protocol):
 
     def may_be_fused(self, x: Any) -> bool:
         """True if the compiler may merge what computes ``x`` with the one that reads it."""
+
+    def once(self, reduction: Reduction) -> Reduction:
+        """The same function of matrices, traced once for all of them where that is possible."""
 
     def register(self, rows: int, width: int, dtype: str) -> Register:
         """A new register; may be called inside a trace."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from initwatch.capture.backends.protocol import Origins, TrainFunction, TrainStep
+from initwatch.capture.reductions import Reduction
 
 # Operations that move elements without changing them: a tensor behind them is the same signal.
 STRUCTURAL = frozenset(
@@ -99,6 +101,9 @@ class TensorFlowBackend:
     """See ``protocol.Backend``."""
 
     end_of_data: tuple[type[BaseException], ...] = (StopIteration, tf.errors.OutOfRangeError)
+
+    def __init__(self) -> None:
+        self._once: dict[Reduction, Reduction] = {}
 
     def refusal(self, model: Any) -> str | None:
         strategy = model.distribute_strategy
@@ -200,6 +205,19 @@ class TensorFlowBackend:
             return False
         readers = x.consumers()
         return len(readers) == 1 and readers[0].type in FUSING
+
+    def once(self, reduction: Reduction) -> Reduction:
+        if reduction not in self._once:
+            taken = len(inspect.signature(reduction).parameters)
+            # not inlined: else every tensor adds some thirty nodes to what TensorFlow must
+            # optimize before the first step
+            self._once[reduction] = tf.function(
+                reduction,
+                input_signature=[tf.TensorSpec([None, None], tf.float32)] * taken,
+                autograph=False,
+                experimental_attributes={"_noinline": True},
+            )
+        return self._once[reduction]
 
     def register(self, rows: int, width: int, dtype: str) -> _Register:
         return _Register(rows, width, dtype)
