@@ -21,6 +21,8 @@ Reduction = Callable[..., Tensor]
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws by default
 HISTOGRAM_WIDTH = HISTOGRAM_BINS + 2  # lowest, highest, counts
 _TINY = 1e-37  # below the smallest normal float32 (1.2e-38) a reciprocal overflows
+# sums of squares in between lost nothing: what of 1e8 elements fell below 1.2e-38 is below 1e-29
+_SAFE = (1e-25, 1e37)
 
 
 def as_float32(x: Tensor) -> Tensor:
@@ -50,58 +52,91 @@ def size_of(x: Tensor) -> Tensor:
     return ops.cast(ops.size(x), "float32")
 
 
-def scaled(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(max|x|, x / max|x|); the second is 0 where the first is."""
-    if 0 in x.shape:
-        return ops.zeros((), "float32"), x
-    scale = ops.max(ops.abs(x))
-    inverse = ops.where(scale > _TINY, 1.0 / ops.maximum(scale, _TINY), 0.0)
-    # where the shape is not known in advance, the largest of no element is -inf
-    return ops.where(scale < 0.0, 0.0, scale), x * inverse
-
-
 def count(condition: Tensor) -> Tensor:
     """How many are true, as float32."""
     return ops.sum(ops.cast(condition, "float32"))
 
 
-def moments(x: Tensor) -> list[Tensor]:
+def largest(x: Tensor) -> Tensor:
+    """max|x|; 0 if there is no element."""
+    if 0 in x.shape:
+        return ops.zeros((), "float32")
+    found = ops.max(ops.abs(x))
+    # where the shape is not known in advance, the largest of no element is -inf
+    return ops.where(found < 0.0, 0.0, found)
+
+
+def shrunk(x: Tensor, scale: Tensor) -> Tensor:
+    """The quotient x / scale; 0 where scale is."""
+    return x * ops.where(scale > _TINY, 1.0 / ops.maximum(scale, _TINY), 0.0)
+
+
+def is_safe(square: Tensor) -> Tensor:
+    """True if a sum of squares neither under- nor overflowed; never where one is not finite."""
+    return ops.logical_and(square > _SAFE[0], square < _SAFE[1])
+
+
+def count_not_finite(x: Tensor, square: Tensor) -> Tensor:
+    """How many are NaN or infinite; a safe sum of squares proves that none is."""
+    return ops.cond(
+        is_safe(square),
+        lambda: ops.zeros((), "float32"),
+        lambda: count(ops.logical_not(ops.isfinite(x))),
+    )
+
+
+def moments(x: Tensor, zeros: Tensor) -> list[Tensor]:
     """size, scale, sum, square, zeros, non_finite."""
-    scale, y = scaled(x)
-    size = size_of(x)
-    return [
-        size,
-        scale,
-        ops.sum(y),
-        ops.sum(ops.square(y)),
-        count(ops.equal(x, 0.0)),
-        size - count(ops.isfinite(x)),
-    ]
+    scale = largest(x)
+    total, square = ops.sum(x), ops.sum(ops.square(x))
+
+    def divided() -> Tensor:
+        return ops.stack([total / scale, square / scale / scale])
+
+    def taken_again() -> Tensor:
+        y = shrunk(x, scale)
+        return ops.stack([ops.sum(y), ops.sum(ops.square(y))])
+
+    # the second pass over the tensor is for the few whose squares leave float32
+    scaled = ops.cond(is_safe(square), divided, taken_again)
+    return [size_of(x), scale, scaled[0], scaled[1], zeros, count_not_finite(x, square)]
+
+
+def rare_zeros(x: Tensor) -> Tensor:
+    """How many are exactly 0, for tensors in which mostly none is: one cheap pass tells so."""
+    if 0 in x.shape:
+        return ops.zeros((), "float32")
+    return ops.cond(
+        ops.min(ops.abs(x)) > 0.0,
+        lambda: ops.zeros((), "float32"),
+        lambda: count(ops.equal(x, 0.0)),
+    )
 
 
 def kernel_sums(x: Tensor) -> Tensor:
-    """Moments of a kernel, and the spread between its units, one a column."""
-    group = moments(x)
+    """Moments of a kernel, and the largest difference between two units, one a column."""
+    group = moments(x, rare_zeros(x))
+    if 0 in x.shape:
+        return ops.stack([*group, ops.zeros((), "float32")])
+    spread = ops.max(ops.max(x, axis=1) - ops.min(x, axis=1))
     # all-zero kernels have no scale and no spread
-    spread = ops.max(ops.abs(x - x[:, :1])) / ops.maximum(group[1], _TINY)
-    return ops.stack([*group, spread])
+    return ops.stack([*group, spread / ops.maximum(group[1], _TINY)])
 
 
 def vector_sums(x: Tensor) -> Tensor:
     """Moments of a variable without units; its spread is -1."""
-    return ops.stack([*moments(x), -ops.ones((), "float32")])
+    return ops.stack([*moments(x, rare_zeros(x)), -ops.ones((), "float32")])
 
 
 def gradient_sums(x: Tensor) -> Tensor:
     """Moments."""
-    return ops.stack(moments(x))
+    return ops.stack(moments(x, rare_zeros(x)))
 
 
 def update_sums(before: Tensor, after: Tensor) -> Tensor:
     """size, scale, square of after - before."""
     difference = after - before
-    scale, y = scaled(difference)
-    return ops.stack([size_of(difference), scale, ops.sum(ops.square(y))])
+    return ops.stack([size_of(difference), *scaled_square(difference)])
 
 
 @cache
@@ -110,21 +145,36 @@ def activation_sums(slope: SlopeOfOutput | None) -> Reduction:
 
     def sums(x: Tensor) -> Tensor:
         total = -ops.ones((), "float32") if slope is None else ops.sum(ops.square(slope(x)))
-        return ops.stack([*moments(x), total])
+        return ops.stack([*moments(x, count(ops.equal(x, 0.0))), total])
 
     return sums
 
 
 def delta_sums(x: Tensor) -> Tensor:
     """size, scale, square, non_finite."""
-    scale, y = scaled(x)
-    size = size_of(x)
-    return ops.stack([size, scale, ops.sum(ops.square(y)), size - count(ops.isfinite(x))])
+    scale, square = scaled_square(x)
+    return ops.stack([size_of(x), scale, square, count_not_finite(x, square)])
+
+
+def scaled_square(x: Tensor) -> list[Tensor]:
+    """(scale, sum((x / scale)^2)), with scale 1 where float32 holds the squares as they are."""
+    square = ops.sum(ops.square(x))
+
+    def taken_again() -> Tensor:
+        scale = largest(x)
+        return ops.stack([scale, ops.sum(ops.square(shrunk(x, scale)))])
+
+    found = ops.cond(
+        is_safe(square), lambda: ops.stack([ops.ones_like(square), square]), taken_again
+    )
+    return [found[0], found[1]]
 
 
 def active_units(x: Tensor) -> Tensor:
     """bool[columns]: True where a unit is positive for some example (and position)."""
-    return ops.any(x > 0, axis=0)
+    if 0 in x.shape:
+        return ops.zeros((x.shape[1],), "bool")
+    return ops.max(x, axis=0) > 0.0
 
 
 def histogram(x: Tensor) -> Tensor:

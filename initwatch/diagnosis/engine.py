@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults
 from initwatch.records import Finding, History
 from initwatch.records.finding import SEVERITIES
+
+# Rules look back on many rows: past the first ones, a step more changes little.
+EVERY_ROW = 32
+EVERY_STEPS = 8
 
 
 class Engine:
@@ -23,10 +29,14 @@ class Engine:
         self._faults = faults
         self._found: dict[str, Finding] = {}
         self._abstained: dict[str, str] = {}
+        self._judged = -1
 
     def judge(self, history: History) -> list[Finding]:
         """Runs every rule; gives the findings that are new or have become more severe."""
         news: list[Finding] = []
+        if not self._due(history):
+            return news
+        self._judged = history.step
         for rule in self._rules:
             stage = f"rule {rule.code}"
             if self._faults.failed(stage):
@@ -39,6 +49,12 @@ class Engine:
             with self._faults.contained(stage, f"{rule.symptom} is not looked for any more."):
                 self._update(rule, list(rule.check(history)), news)
         return news
+
+    def _due(self, history: History) -> bool:
+        """Each of the first rows, then every few steps; at once where the loss is not finite."""
+        lost = len(history.losses) > 0 and not np.isfinite(history.losses[-1])
+        early = len(history.steps) <= EVERY_ROW
+        return early or bool(lost) or history.step - self._judged >= EVERY_STEPS
 
     def _update(self, rule: Rule, now: list[Finding], news: list[Finding]) -> None:
         known = self._found.get(rule.code)

@@ -1,12 +1,17 @@
 """The order of the sums in a row: what the compiled step writes and the host reads.
 
 A row is one float32 vector. It begins with ``HEADER``; every tensor observed then adds a group
-of raw sums. Sums are taken over x / scale with scale = max|x|, so that squares neither
-underflow (a delta of 1e-24 is no zero) nor overflow in float32, as in BLAS's nrm2.
+of raw sums. Sums are taken over x / scale, so that squares neither underflow (a delta of 1e-24
+is no zero) nor overflow in float32, as in BLAS's nrm2. Where a largest magnitude is a statistic
+(weights, gradients, activations) it is the scale; else the scale is 1 or max|x|, as needed.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 # optimizer step as step_high * STEP_BASE + step_low: float32 counts exactly only up to 2^24
 STEP_BASE = 65536
@@ -42,7 +47,7 @@ class Group:
     subject: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """The groups of a row in order, and the layers whose units' activity follows it.
 
@@ -63,6 +68,17 @@ class Layout:
     def width(self) -> int:
         """Length of a row."""
         return len(HEADER) + sum(len(FIELDS[group.source]) for group in self.groups)
+
+    @cached_property
+    def places(self) -> dict[Source, tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """For each source: int[groups] subjects, and where each group begins in the row."""
+        found: dict[Source, list[tuple[int, int]]] = {}
+        at = len(HEADER)
+        for group in self.groups:
+            found.setdefault(group.source, []).append((group.subject, at))
+            at += len(FIELDS[group.source])
+        arrays = {source: np.array(pairs, dtype=np.intp) for source, pairs in found.items()}
+        return {source: (pairs[:, 0], pairs[:, 1]) for source, pairs in arrays.items()}
 
     @property
     def activity_width(self) -> int:

@@ -32,56 +32,63 @@ class Measurement:
     examples: int
 
 
-def merged(groups: list[dict[str, float]]) -> dict[str, float]:
-    """Sums of several tensors as if they were one: scales to their maximum, sums added."""
-    if len(groups) == 1:
-        return groups[0]
-    scale = max((g["scale"] for g in groups), key=lambda s: np.inf if np.isnan(s) else s)
-    out: dict[str, float] = {"scale": scale}
-    for name in groups[0]:
+def merged(subjects: NDArray[np.intp], sums: dict[str, Float]) -> dict[str, Float]:
+    """Sums of several tensors of one subject as if they were one tensor.
+
+    Args:
+        subjects: int[groups], to which subject each group belongs.
+        sums: float64[groups] of each field.
+
+    Returns:
+        float64[number of different subjects] of each field, subjects in increasing order:
+        scales are their maximum, sums are added after being brought to that scale.
+    """
+    unique, place = np.unique(subjects, return_inverse=True)
+    scale = np.full(len(unique), -np.inf)
+    np.maximum.at(scale, place, sums["scale"])  # NaN wins
+    out = {"scale": scale}
+    for name, values in sums.items():
         if name == "scale":
             continue
         power = {"sum": 1, "square": 2}.get(name, 0)
-        parts = [
-            g[name] * (g["scale"] / scale) ** power if scale > 0.0 else g[name] for g in groups
-        ]
-        applies = name != "slope" or all(g[name] >= 0.0 for g in groups)
-        out[name] = float(sum(parts)) if applies else -1.0
+        share = np.where(scale[place] > 0.0, (sums["scale"] / scale[place]) ** power, 1.0)
+        out[name] = np.bincount(place, values * share, minlength=len(unique))
+        if name in ("slope", "spread"):
+            # -1 says that it does not apply; so it is for the whole
+            known = np.ones(len(unique), dtype=np.bool_)
+            np.logical_and.at(known, place, values >= 0.0)
+            out[name] = np.where(known | np.isnan(out[name]), out[name], -1.0)
     return out
 
 
-def mean(sums: dict[str, float]) -> float:
-    """sum(x) / n."""
-    return sums["scale"] * sums["sum"] / sums["size"] if sums["size"] else np.nan
+def mean(sums: dict[str, Float]) -> Float:
+    """sum(x) / n; NaN for no element."""
+    return sums["scale"] * sums["sum"] / sums["size"]
 
 
-def rms(sums: dict[str, float]) -> float:
-    """sqrt(sum(x^2) / n)."""
-    return sums["scale"] * np.sqrt(sums["square"] / sums["size"]) if sums["size"] else np.nan
+def rms(sums: dict[str, Float]) -> Float:
+    """sqrt(sum(x^2) / n); NaN for no element."""
+    root: Float = sums["scale"] * np.sqrt(sums["square"] / sums["size"])
+    return root
 
 
-def std(sums: dict[str, float]) -> float:
-    """sqrt(sum(x^2)/n - (sum(x)/n)^2), not below 0."""
-    if not sums["size"]:
-        return np.nan
+def std(sums: dict[str, Float]) -> Float:
+    """sqrt(sum(x^2)/n - (sum(x)/n)^2), not below 0; NaN for no element."""
     average = sums["sum"] / sums["size"]
-    return sums["scale"] * float(np.sqrt(max(sums["square"] / sums["size"] - average**2, 0.0)))
-
-
-def zero_fraction(sums: dict[str, float]) -> float:
-    """count(x == 0) / n."""
-    return sums["zeros"] / sums["size"] if sums["size"] else np.nan
+    variance = np.maximum(sums["square"] / sums["size"] - average**2, 0.0)
+    root: Float = sums["scale"] * np.sqrt(variance)
+    return root
 
 
 def statistics_of(
-    source: Source, sums: dict[str, float], outputs: int, loss_scale: float
-) -> dict[Statistic, float]:
-    """The statistics that one (merged) group of sums gives.
+    source: Source, sums: dict[str, Float], outputs: Float, loss_scale: float
+) -> dict[Statistic, Float]:
+    """The statistics that (merged) groups of sums give: float64[groups] each.
 
     Args:
         source: which tensor it was.
         sums: its raw sums, see ``layout.FIELDS``.
-        outputs: number of elements per example of the layer (delta only).
+        outputs: float64[groups], elements per example of the layer (delta only).
         loss_scale: factor on the loss that gradients and deltas still carry.
     """
     size = sums["size"]
@@ -92,9 +99,9 @@ def statistics_of(
             Statistic.WEIGHT_STD: std(sums),
             Statistic.WEIGHT_RMS: rms(sums),
             Statistic.WEIGHT_MAX_ABS: sums["scale"],
-            Statistic.WEIGHT_ZERO_FRACTION: zero_fraction(sums),
+            Statistic.WEIGHT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.WEIGHT_NON_FINITE: sums["non_finite"],
-            Statistic.WEIGHT_UNIT_SPREAD: spread if spread >= 0.0 else np.nan,
+            Statistic.WEIGHT_UNIT_SPREAD: np.where(spread >= 0.0, spread, np.nan),
         }
     if source is Source.GRADIENT:
         return {
@@ -103,7 +110,7 @@ def statistics_of(
             Statistic.GRADIENT_RMS: rms(sums) / loss_scale,
             Statistic.GRADIENT_NORM: rms(sums) * np.sqrt(size) / loss_scale,
             Statistic.GRADIENT_MAX_ABS: sums["scale"] / loss_scale,
-            Statistic.GRADIENT_ZERO_FRACTION: zero_fraction(sums),
+            Statistic.GRADIENT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.GRADIENT_NON_FINITE: sums["non_finite"],
         }
     if source is Source.UPDATE:
@@ -115,9 +122,9 @@ def statistics_of(
             Statistic.ACTIVATION_STD: std(sums),
             Statistic.ACTIVATION_RMS: rms(sums),
             Statistic.ACTIVATION_MAX_ABS: sums["scale"],
-            Statistic.ACTIVATION_ZERO_FRACTION: zero_fraction(sums),
+            Statistic.ACTIVATION_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.ACTIVATION_NON_FINITE: sums["non_finite"],
-            Statistic.ACTIVATION_SLOPE: slope / size if slope >= 0.0 and size else np.nan,
+            Statistic.ACTIVATION_SLOPE: np.where(slope >= 0.0, slope / size, np.nan),
         }
     delta = rms(sums) / loss_scale
     return {
@@ -146,22 +153,22 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
         Subject.LAYER: layout.layers,
         Subject.VARIABLE: layout.variables,
     }
-    collected: dict[tuple[Source, int], list[dict[str, float]]] = {}
-    at = len(HEADER)
-    for group in layout.groups:
-        names = FIELDS[group.source]
-        sums = dict(zip(names, numbers[at : at + len(names)].tolist(), strict=True))
-        collected.setdefault((group.source, group.subject), []).append(sums)
-        at += len(names)
     values: dict[Statistic, Float] = {}
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        for (source, subject), groups in collected.items():
-            per_example = outputs[subject] if source is Source.DELTA else 0
-            found = statistics_of(source, merged(groups), per_example, head["loss_scale"])
+        for source, (subjects, starts) in layout.places.items():
+            columns = starts[:, None] + np.arange(len(FIELDS[source]))
+            sums = dict(zip(FIELDS[source], numbers[columns].T, strict=True))
+            unique = np.unique(subjects)
+            if len(unique) < len(subjects):
+                sums = merged(subjects, sums)
+                subjects = unique
+            per_example = np.zeros(len(subjects))
+            if source is Source.DELTA:
+                per_example = np.array(outputs, dtype=np.float64)[subjects]
+            found = statistics_of(source, sums, per_example, head["loss_scale"])
             for statistic, value in found.items():
-                if statistic not in values:
-                    values[statistic] = np.full(sizes[statistic.subject], np.nan)
-                values[statistic][subject] = value
+                values[statistic] = np.full(sizes[statistic.subject], np.nan)
+                values[statistic][subjects] = value
     return Measurement(
         step=int(head["step_high"]) * STEP_BASE + int(head["step_low"]),
         values=values,

@@ -1,6 +1,7 @@
 """The run's memory: bounded however long the run."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,11 @@ from initwatch.measurement.layout import Layout
 from initwatch.measurement.moments import Measurement
 from initwatch.records.history import History
 from initwatch.records.layer import LayerSpec, VariableSpec
-from initwatch.records.statistic import Statistic, Subject
+from initwatch.records.statistic import Statistic
 
 FIRST_ROWS = 32  # kept whole: initialisation is judged on them
-RECENT_ROWS = 64  # kept whole: the present is judged on them
+RECENT_ROWS = 64  # at least so many are kept whole: the present is judged on them
+ROWS = FIRST_ROWS + 2 * RECENT_ROWS  # when so many are there, the older recent half is dropped
 LOSSES = 4096  # losses kept; when full, every other one of the older half is dropped
 
 
@@ -24,8 +26,11 @@ class Recorder:
         self.layers = layers
         self.variables = variables
         self.rows_seen = 0
-        self._rows: list[tuple[int, dict[Statistic, NDArray[np.float64]]]] = []
-        self._losses: list[tuple[int, float, float]] = []
+        self._count = 0
+        self._steps = np.zeros(ROWS, dtype=np.int64)
+        self._series: dict[Statistic, NDArray[np.float64]] = {}
+        self._losses = np.zeros((LOSSES, 3))  # step, loss, trivial loss
+        self._loss_count = 0
         self._activity = Activity()
         self._initial_rms: NDArray[np.float64] | None = None
 
@@ -41,15 +46,10 @@ class Recorder:
         if layout.activity:
             self._activity.add(active, measurement.examples)
             values[Statistic.DEAD_FRACTION] = self._activity.dead_fractions(layout)
-        self._rows.append((measurement.step, values))
-        if len(self._rows) > FIRST_ROWS + RECENT_ROWS:
-            del self._rows[FIRST_ROWS]
+        self._append(measurement.step, values)
         self.rows_seen += 1
         if not np.isnan(measurement.loss) or not measurement.skipped:
-            self._losses.append((measurement.step, measurement.loss, measurement.trivial_loss))
-        if len(self._losses) > LOSSES:
-            half = LOSSES // 2
-            self._losses = self._losses[:half:2] + self._losses[half:]
+            self._append_loss(measurement)
         return values
 
     def _add_update_ratio(self, values: dict[Statistic, NDArray[np.float64]]) -> None:
@@ -64,31 +64,52 @@ class Recorder:
             ratio = values[Statistic.UPDATE_RMS] / floor
         values[Statistic.UPDATE_RATIO] = np.where(floor > 0.0, ratio, np.nan)
 
+    def _append(self, step: int, values: Mapping[Statistic, NDArray[np.float64]]) -> None:
+        """Writes one row behind the others. Rows once handed out in a history never change."""
+        if self._count == ROWS:
+            self._count = FIRST_ROWS + RECENT_ROWS
+            self._steps = _without_older(self._steps)
+            self._series = {name: _without_older(rows) for name, rows in self._series.items()}
+        for name, value in values.items():
+            if name not in self._series:
+                self._series[name] = np.full((ROWS, len(value)), np.nan)
+            self._series[name][self._count] = value
+        self._steps[self._count] = step
+        self._count += 1
+
+    def _append_loss(self, measurement: Measurement) -> None:
+        if self._loss_count == LOSSES:
+            half = LOSSES // 2
+            kept = np.concatenate([self._losses[:half:2], self._losses[half:]])
+            self._loss_count = len(kept)
+            self._losses = np.concatenate([kept, np.zeros((LOSSES - len(kept), 3))])
+        row = (measurement.step, measurement.loss, measurement.trivial_loss)
+        self._losses[self._loss_count] = row
+        self._loss_count += 1
+
     @property
     def last_step(self) -> int:
         """The newest step measured, -1 if there is none."""
-        return self._rows[-1][0] if self._rows else -1
+        return int(self._steps[self._count - 1]) if self._count else -1
 
     def history(self) -> History:
         """What rules see: the first and the newest rows, and all losses kept."""
-        statistics = {statistic for _, values in self._rows for statistic in values}
-        losses = np.array(self._losses, dtype=np.float64).reshape(-1, 3)
+        losses = self._losses[: self._loss_count]
         return History(
             layers=self.layers,
             variables=self.variables,
-            steps=np.array([step for step, _ in self._rows], dtype=np.int64),
-            series={statistic: self._series(statistic) for statistic in statistics},
+            steps=self._steps[: self._count],
+            series={name: rows[: self._count] for name, rows in self._series.items()},
             loss_steps=losses[:, 0].astype(np.int64),
             losses=losses[:, 1],
             trivial_losses=losses[:, 2],
             examples=self._activity.examples,
         )
 
-    def _series(self, statistic: Statistic) -> NDArray[np.float64]:
-        widths: Mapping[Subject, int] = {
-            Subject.LAYER: len(self.layers),
-            Subject.VARIABLE: len(self.variables),
-            Subject.STEP: 1,
-        }
-        missing = np.full(widths[statistic.subject], np.nan)
-        return np.array([values.get(statistic, missing) for _, values in self._rows])
+
+def _without_older(rows: NDArray[Any]) -> NDArray[Any]:
+    """A new array with the first rows, the newest ones, and room behind them."""
+    kept = np.full_like(rows, np.nan if rows.dtype.kind == "f" else 0)
+    kept[:FIRST_ROWS] = rows[:FIRST_ROWS]
+    kept[FIRST_ROWS : FIRST_ROWS + RECENT_ROWS] = rows[-RECENT_ROWS:]
+    return kept

@@ -1,10 +1,12 @@
 """The engine: one finding a rule, news once, taken back, and a broken rule kept apart."""
 
 import dataclasses
+import itertools
 
+import numpy as np
 import pytest
 
-from initwatch.diagnosis.engine import Engine
+from initwatch.diagnosis.engine import EVERY_ROW, EVERY_STEPS, Engine
 from initwatch.errors import Faults
 from initwatch.records import Finding, Statistic
 from tests.diagnosis.histories import history_of
@@ -168,3 +170,24 @@ def test_findings_stand_by_severity_and_then_causes_first():
     # news come in the order of the rules
     assert codes(engine.judge(HISTORY)) == [code for code, _ in order]
     assert codes(engine.findings) == ["IW902", "IW901", "IW903", "IW905", "IW904"]
+
+
+def test_past_the_first_rows_rules_are_asked_every_few_steps_and_at_once_when_the_loss_is_lost():
+    rule = Scripted("IW901", [[]])
+    engine, _ = engine_of(rule)
+    asked = []
+    for rows in range(1, 101):
+        loss = np.nan if rows == 70 else 1.0
+        steps = np.arange(rows)
+        losses = np.full(rows, 1.0)
+        losses[-1] = loss
+        calls = rule.calls
+        history = dataclasses.replace(HISTORY, steps=steps, loss_steps=steps, losses=losses)
+        engine.judge(history)
+        if rule.calls > calls:
+            asked.append(rows - 1)
+    assert asked[:EVERY_ROW] == list(range(EVERY_ROW))
+    late = asked[EVERY_ROW:]
+    assert 69 in late  # the step whose loss is not finite
+    assert max(b - a for a, b in itertools.pairwise(asked)) == EVERY_STEPS
+    assert len(late) <= (100 - EVERY_ROW) / EVERY_STEPS + 1

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from initwatch.measurement.trend import trend_of
+from initwatch.measurement.trend import MAX_POINTS, trend_of
 
 
 def mann_kendall(values):
@@ -75,7 +75,13 @@ def test_negative_and_zero_losses_have_a_fall():
     assert from_zero.fall == 2.0  # absolute, as nothing can be relative to 0
 
 
-def test_a_long_series_is_thinned_evenly():
+def test_a_long_series_is_averaged_in_even_spans():
     values = 10.0 - 0.0002 * np.arange(4096) + noise(4096)
-    places = [int(place) for place in np.linspace(0, 4095, 400)]
-    assert trend_of(values).z == pytest.approx(mann_kendall(values[places]))
+    edges = [i * 4096 // MAX_POINTS for i in range(MAX_POINTS + 1)]
+    means = [np.mean(values[a:b]) for a, b in itertools.pairwise(edges)]
+    assert trend_of(values).z == pytest.approx(mann_kendall(np.array(means)))
+
+
+def test_a_long_trendless_series_has_no_trend():
+    beyond = [abs(trend_of(10.0 + noise(4096, seed=seed)).z) > 3.0 for seed in range(200)]
+    assert sum(beyond) <= 3  # one in 370 by chance
