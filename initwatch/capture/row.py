@@ -81,7 +81,6 @@ def build_row(
             tensors.append(tensor)
 
     once = backend.once
-
     layers = unique_layers(observer.calls)
     activity: list[tuple[int, int]] = []
     active: list[Tensor] = []

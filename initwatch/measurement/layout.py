@@ -47,6 +47,22 @@ class Group:
     subject: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the groups of one source stand in a row.
+
+    Attributes:
+        subjects: int[n], the subjects that have such a group, increasing.
+        owners: int[groups], which of ``subjects`` each group belongs to, increasing.
+        columns: int[groups, fields], where each field stands.
+    """
+
+    subjects: NDArray[np.intp]
+    owners: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+
+# no slots: ``places`` is kept in the instance
 @dataclass(frozen=True)
 class Layout:
     """The groups of a row in order, and the layers whose units' activity follows it.
@@ -70,15 +86,19 @@ class Layout:
         return len(HEADER) + sum(len(FIELDS[group.source]) for group in self.groups)
 
     @cached_property
-    def places(self) -> dict[Source, tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """For each source: int[groups] subjects, and where each group begins in the row."""
+    def places(self) -> dict[Source, Place]:
+        """Where the groups of each source stand."""
         found: dict[Source, list[tuple[int, int]]] = {}
         at = len(HEADER)
         for group in self.groups:
             found.setdefault(group.source, []).append((group.subject, at))
             at += len(FIELDS[group.source])
-        arrays = {source: np.array(pairs, dtype=np.intp) for source, pairs in found.items()}
-        return {source: (pairs[:, 0], pairs[:, 1]) for source, pairs in arrays.items()}
+        places = {}
+        for source, pairs in found.items():
+            subjects, starts = np.array(sorted(pairs), dtype=np.intp).T
+            unique, owners = np.unique(subjects, return_inverse=True)
+            places[source] = Place(unique, owners, starts[:, None] + np.arange(len(FIELDS[source])))
+        return places
 
     @property
     def activity_width(self) -> int:

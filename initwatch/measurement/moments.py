@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from initwatch.measurement.layout import FIELDS, HEADER, STEP_BASE, Layout, Source
+from initwatch.measurement.layout import FIELDS, HEADER, STEP_BASE, Layout, Place, Source
 from initwatch.records.statistic import Statistic, Subject
 
 Float = NDArray[np.float64]
@@ -32,32 +32,32 @@ class Measurement:
     examples: int
 
 
-def merged(subjects: NDArray[np.intp], sums: dict[str, Float]) -> dict[str, Float]:
+def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
     """Sums of several tensors of one subject as if they were one tensor.
 
     Args:
-        subjects: int[groups], to which subject each group belongs.
+        place: to which subject each group belongs.
         sums: float64[groups] of each field.
 
     Returns:
-        float64[number of different subjects] of each field, subjects in increasing order:
-        scales are their maximum, sums are added after being brought to that scale.
+        float64[subjects] of each field: scales are their maximum, sums are added after being
+        brought to that scale.
     """
-    unique, place = np.unique(subjects, return_inverse=True)
-    scale = np.full(len(unique), -np.inf)
-    np.maximum.at(scale, place, sums["scale"])  # NaN wins
+    owners, n = place.owners, len(place.subjects)
+    scale = np.full(n, -np.inf)
+    np.maximum.at(scale, owners, sums["scale"])  # NaN wins
     out = {"scale": scale}
     for name, values in sums.items():
         if name == "scale":
             continue
         power = {"sum": 1, "square": 2}.get(name, 0)
-        share = np.where(scale[place] > 0.0, (sums["scale"] / scale[place]) ** power, 1.0)
-        out[name] = np.bincount(place, values * share, minlength=len(unique))
+        share = np.where(scale[owners] > 0.0, (sums["scale"] / scale[owners]) ** power, 1.0)
+        out[name] = np.bincount(owners, values * share, minlength=n)
         if name in ("slope", "spread"):
             # -1 says that it does not apply; so it is for the whole
-            known = np.ones(len(unique), dtype=np.bool_)
-            np.logical_and.at(known, place, values >= 0.0)
-            out[name] = np.where(known | np.isnan(out[name]), out[name], -1.0)
+            lowest = np.full(n, np.inf)
+            np.minimum.at(lowest, owners, values)
+            out[name] = np.where(lowest < 0.0, -1.0, out[name])
     return out
 
 
@@ -155,20 +155,17 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
     }
     values: dict[Statistic, Float] = {}
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        for source, (subjects, starts) in layout.places.items():
-            columns = starts[:, None] + np.arange(len(FIELDS[source]))
-            sums = dict(zip(FIELDS[source], numbers[columns].T, strict=True))
-            unique = np.unique(subjects)
-            if len(unique) < len(subjects):
-                sums = merged(subjects, sums)
-                subjects = unique
-            per_example = np.zeros(len(subjects))
+        for source, place in layout.places.items():
+            sums = dict(zip(FIELDS[source], numbers[place.columns].T, strict=True))
+            if len(place.subjects) < len(place.owners):
+                sums = merged(place, sums)
+            per_example = np.zeros(len(place.subjects))
             if source is Source.DELTA:
-                per_example = np.array(outputs, dtype=np.float64)[subjects]
+                per_example = np.array(outputs, dtype=np.float64)[place.subjects]
             found = statistics_of(source, sums, per_example, head["loss_scale"])
             for statistic, value in found.items():
                 values[statistic] = np.full(sizes[statistic.subject], np.nan)
-                values[statistic][subjects] = value
+                values[statistic][place.subjects] = value
     return Measurement(
         step=int(head["step_high"]) * STEP_BASE + int(head["step_low"]),
         values=values,

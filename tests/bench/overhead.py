@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -29,39 +30,24 @@ import tensorflow as tf
 from keras import layers
 
 import initwatch
+from tests.capture import models
 
 DENSE = 20  # batches at the start of a fit that the default schedule samples one by one
 EVERY_STEP = initwatch.Schedule(first=10**9, histograms=False)
 
 
 # -------------------------------------------------------------------------- networks
+# each gives (model, inputs, batch size)
 
 
 def mlp(depth=10, width=256):
-    """(model, x, y, batch size)"""
     hidden = [layers.Dense(width, "relu", kernel_initializer="he_normal") for _ in range(depth)]
     model = keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(10, "softmax")])
     return model, inputs((64,)), 128
 
 
 def resnet():
-    """He et al. 2016, sec. 4.2, at 32 x 32."""
-
-    def conv(filters, size=3, strides=1):
-        return layers.Conv2D(filters, size, strides, padding="same", use_bias=False)
-
-    x = start = keras.Input((32, 32, 3))
-    x = layers.ReLU()(layers.BatchNormalization()(conv(16)(x)))
-    for filters, first_stride in ((16, 1), (32, 2), (64, 2)):
-        for block in range(3):
-            stride = first_stride if block == 0 else 1
-            y = layers.ReLU()(layers.BatchNormalization()(conv(filters, 3, stride)(x)))
-            y = layers.BatchNormalization()(conv(filters)(y))
-            if stride != 1:
-                x = layers.BatchNormalization()(conv(filters, 1, stride)(x))
-            x = layers.ReLU()(layers.Add()([x, y]))
-    x = layers.Dense(10, "softmax")(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(start, x), inputs((32, 32, 3)), 32
+    return models.resnet_20(32), inputs((32, 32, 3)), 32
 
 
 def transformer():
@@ -147,28 +133,24 @@ def seconds(model, data, callbacks, steps):
 
 def callbacks_of(variant, data):
     folder = tempfile.mkdtemp()
-    return {
-        "plain": lambda: [],
-        "again": lambda: [],
-        "initwatch": lambda: [initwatch.InitWatch(folder, console=False)],
-        "every step": lambda: [initwatch.InitWatch(folder, console=False, schedule=EVERY_STEP)],
-        "TensorBoard": lambda: [
-            keras.callbacks.TensorBoard(folder, histogram_freq=1, update_freq=1)
-        ],
-        "tape": lambda: [Tape(data)],
-    }[variant]()
+    if variant == "initwatch":
+        return [initwatch.InitWatch(folder, console=False)]
+    if variant == "every step":
+        return [initwatch.InitWatch(folder, console=False, schedule=EVERY_STEP)]
+    if variant == "TensorBoard":
+        return [keras.callbacks.TensorBoard(folder, histogram_freq=1, update_freq=1)]
+    return [Tape(data)] if variant == "tape" else []
 
 
 VARIANTS = ("plain", "again", "initwatch", "every step", "TensorBoard", "tape")
 
 
-def steps_table(names, rounds, steps, jit_compile, variants=VARIANTS):
-    """{network: {variant: ratios of each round}}"""
-    table = {}
-    for name in names:
+def steps_table(networks, rounds, steps, jit_compile, variants=VARIANTS):
+    """Prints one line a network of {name: builder}."""
+    for name, build in networks.items():
         runs = {}
         for variant in variants:
-            model, data = built(NETWORKS[name], jit_compile)
+            model, data = built(build, jit_compile)
             runs[variant] = (model, data, callbacks_of(variant, data))
             seconds(*runs[variant], steps=2)  # traces, compiles
         ratios = {variant: [] for variant in variants}
@@ -176,9 +158,7 @@ def steps_table(names, rounds, steps, jit_compile, variants=VARIANTS):
             taken = {variant: seconds(*runs[variant], steps=steps) for variant in variants}
             for variant in variants:
                 ratios[variant].append(taken[variant] / taken["plain"])
-        table[name] = ratios
         show(name, ratios, taken["plain"] / steps)
-    return table
 
 
 def show(name, ratios, step):
@@ -193,15 +173,15 @@ def show(name, ratios, step):
 # -------------------------------------------------------------------------- start-up
 
 
-class First(keras.callbacks.Callback):
-    """When the first step, and when the first un-sampled one, had ended."""
+class Ends(keras.callbacks.Callback):
+    """When each step had ended."""
 
     def __init__(self):
         super().__init__()
-        self.ends = []
+        self.times = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.ends.append(time.perf_counter())
+        self.times.append(time.perf_counter())
 
 
 def one_start(name, watched, jit_compile):
@@ -210,11 +190,11 @@ def one_start(name, watched, jit_compile):
     warm, data = built(lambda: mlp(1, 4), jit_compile)  # TensorFlow's own first steps
     warm.fit(data, steps_per_epoch=1, verbose=0)
     model, data = built(NETWORKS[name], jit_compile)
-    first = First()
+    ends = Ends()
     watch = [initwatch.InitWatch(tempfile.mkdtemp(), console=False)] if watched else []
     begin = time.perf_counter()
-    model.fit(data, steps_per_epoch=DENSE + 2, verbose=0, callbacks=[*watch, first])
-    return first.ends[0] - begin, first.ends[-1] - begin
+    model.fit(data, steps_per_epoch=DENSE + 2, verbose=0, callbacks=[*watch, ends])
+    return ends.times[0] - begin, ends.times[-1] - begin
 
 
 def startup_table(names, rounds, jit_compile):
@@ -236,12 +216,12 @@ def startup_table(names, rounds, jit_compile):
         print(f"{name:<12} plain {first:.1f} s, {whole:.1f} s | " + " | ".join(cells), flush=True)
 
 
-def scale_table(rounds, steps):
-    """Extra time a layer, for deep networks of narrow layers, and for wide ones."""
-    for depth, width in ((10, 32), (100, 32), (1000, 32), (4, 32), (4, 512), (4, 5000)):
-        NETWORKS["scaled"] = lambda depth=depth, width=width: mlp(depth, width)
-        print(f"{depth} layers of {width}: ", end="")
-        steps_table(["scaled"], rounds, steps, False, ("plain", "again", "initwatch", "every step"))
+def scale_table(rounds, steps, jit_compile):
+    """Deep networks of narrow layers, and shallow ones of wide layers."""
+    shapes = ((10, 32), (100, 32), (1000, 32), (4, 32), (4, 512), (4, 5000))
+    networks = {f"{depth} x {width}": partial(mlp, depth, width) for depth, width in shapes}
+    variants = ("plain", "again", "initwatch", "every step")
+    steps_table(networks, rounds, steps, jit_compile, variants)
 
 
 def main():
@@ -260,9 +240,10 @@ def main():
     elif given.startup:
         startup_table(given.models, given.rounds, given.jit)
     elif given.scale:
-        scale_table(given.rounds, given.steps)
+        scale_table(given.rounds, given.steps, given.jit)
     else:
-        steps_table(given.models, given.rounds, given.steps, given.jit)
+        networks = {name: NETWORKS[name] for name in given.models}
+        steps_table(networks, given.rounds, given.steps, given.jit)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ def conv_net():
     return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
 
 
-def resnet_20():
-    """He et al. 2016, sec. 4.2, at 16 x 16."""
-    x = inputs = keras.Input((16, 16, 3))
+def resnet_20(size=16):
+    """He et al. 2016, sec. 4.2, on images of size x size."""
+    x = inputs = keras.Input((size, size, 3))
     x = layers.ReLU()(layers.BatchNormalization()(_conv(16)(x)))
     for filters, first_stride in ((16, 1), (32, 2), (64, 2)):
         for block in range(3):

@@ -27,9 +27,6 @@ STRUCTURAL = frozenset(
 FUSING = frozenset("Relu Relu6 Elu LeakyRelu Tanh Sigmoid AddV2 Add AddN BiasAdd".split())
 
 
-STOCK_TRAIN_STEP = keras.Model.train_step
-
-
 def _variable(value: Any) -> Any:
     """A variable of ours that outlives the trace in which it may be made.
 
@@ -90,7 +87,9 @@ def _build_optimizer(model: Any) -> None:
     first step. A ``train_step`` of the user's may train other variables: it is left alone.
     """
     optimizer = model.optimizer
-    if optimizer is None or optimizer.built or type(model).train_step is not STOCK_TRAIN_STEP:
+    # asked of the instance: it may carry a step of its own too
+    stock = getattr(model.train_step, "__func__", None) is keras.Model.train_step
+    if optimizer is None or optimizer.built or not stock:
         return
     with keras.name_scope(optimizer.name, caller=optimizer):
         optimizer.build(model.trainable_variables)
