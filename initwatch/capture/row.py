@@ -90,17 +90,18 @@ def build_row(
         index = next(i for i, layer in enumerate(layers) if layer is call.layer)
         reading = readings[id(call.layer)]
         if readable_now:
-            output = reductions.matrix(call.output)
+            read = backend.apart(call.output)
+            output = reductions.matrix(read)
             reduction = reductions.activation_sums(reading.slope)
             add(Source.ACTIVATION, index, once(reduction)(output), output)
             if reading.rectifies and call.output.shape[reading.unit_axis] is not None:
                 activity.append((index, int(call.output.shape[reading.unit_axis])))
-                units_output = reductions.units_last(call.output, reading.unit_axis)
+                units_output = reductions.units_last(read, reading.unit_axis)
                 active.append(once(reductions.active_units)(units_output))
         else:
             unread.append(call.layer)
         for gradient in call.gradients:
-            delta = reductions.matrix(backend.dense(gradient))
+            delta = reductions.matrix(backend.apart(backend.dense(gradient)))
             add(Source.DELTA, index, once(reductions.delta_sums)(delta))
     variables: list[Any] = []
     for applied in observer.applied:
@@ -188,7 +189,7 @@ def _add_applied(
         reduction = reductions.kernel_sums if is_kernel else reductions.vector_sums
         add(Source.WEIGHT, index, backend.once(reduction)(weights), weights if is_kernel else None)
         if gradient is not None:
-            slopes = reductions.matrix(backend.dense(gradient), columns)
+            slopes = reductions.matrix(backend.apart(backend.dense(gradient)), columns)
             sums = backend.once(reductions.gradient_sums)(slopes)
             add(Source.GRADIENT, index, sums, slopes if is_kernel else None)
         add(Source.UPDATE, index, backend.once(reductions.update_sums)(weights, moved))

@@ -69,6 +69,9 @@ class Backend(Protocol):
     def may_be_fused(self, x: Any) -> bool:
         """True if the compiler may merge what computes ``x`` with the one that reads it."""
 
+    def apart(self, x: Any) -> Any:
+        """A tensor equal to ``x``; reading it leaves the compiler free to regroup ``x``."""
+
     def once(self, reduction: Reduction) -> Reduction:
         """The same function of matrices, traced once for all of them where that is possible."""
 
