@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from initwatch.capture import activations as activation_functions
 from initwatch.capture import backends
-from initwatch.capture.backends.protocol import Flag, Register, TrainFunction
+from initwatch.capture.backends.protocol import Flag, Register, Rehearsal, TrainFunction
 from initwatch.capture.observer import LOST, Observer
 from initwatch.capture.reductions import HISTOGRAM_WIDTH
 from initwatch.capture.row import Reading, Row, build_row, variable_specs
@@ -26,6 +26,11 @@ from initwatch.errors import Faults, NotReadyError, UnsupportedError
 from initwatch.measurement.layout import Group, Layout
 from initwatch.records.layer import Activation, LayerSpec, VariableSpec
 from initwatch.theory.fans import units_of
+
+# So many sampled executions are rehearsed before the instrumented step is trusted, and after
+# them the first of every epoch. Of 120 random networks (tests/bench/bit_identity.py --random)
+# every one that the compiler regrouped showed it at the first or the second rehearsal.
+CHECKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,16 @@ class Session:
     """Observes a model's training steps.
 
     Args:
-        model: built and compiled.
+        model: compiled. One that is not built is built from its first batch, as its own first
+            step would build it.
 
     Raises:
-        NotReadyError: if the model is not built, not compiled or has nothing to train.
+        NotReadyError: if the model is not compiled, or built and without trainable weights.
         UnsupportedError: if its training cannot be observed.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        _check_ready(model)
+        _check_compiled(model)
         self._backend = backends.current()
         refusal = self._backend.refusal(model)
         if refusal is not None:
@@ -81,6 +87,10 @@ class Session:
         self._deliver: Callable[[Sample], None] = lambda sample: None
         self._instrumented: TrainFunction | None = None
         self._has_run = False
+        self._rehearsal: Rehearsal | None = None
+        self._asked = False  # whether this fit's steps can be rehearsed
+        self._checks_left = CHECKS
+        self._regrouped = False  # ours and the user's own step were seen to differ
         self._structure: Structure | None = None
         self._sums: Register | None = None
         self._active: Register | None = None
@@ -96,7 +106,14 @@ class Session:
         self._readings: dict[int, Reading] = {}
         self._units: dict[int, int] = {}
         self._owners: dict[int, tuple[str, str]] = {}
-        layers = list(model._flatten_layers(include_self=True))
+        self._paths: dict[int, str] = {}
+        self._built = False  # whether we tried to build the model
+        if _is_built(model):
+            self._learn_model()
+
+    def _learn_model(self) -> None:
+        _check_trainable(self.model)
+        layers = list(self.model._flatten_layers(include_self=True))
         self._paths = unique_paths(layers)
         for layer in layers:
             self._learn(layer, self._paths[id(layer)])
@@ -133,6 +150,7 @@ class Session:
         """
         self._faults = faults
         self._deliver = deliver
+        self._asked = False
         self.disarm()
 
     # ------------------------------------------------------------------ arming
@@ -160,11 +178,23 @@ class Session:
             self.model.__dict__.pop("train_function", None)
 
     def _armed(self, iterator: Any) -> Any:
+        """Stands in for the model's train function during one batch."""
         previous = self._installed[1] if self._installed else None
         self.disarm()
+        if previous is not None and not self._paths and not self._model_is_built(iterator):
+            # whatever stands in the way: the user's own step builds the model, or says what it is
+            return previous(iterator)
         try:
-            if self._instrumented is None:
-                self._instrumented = self._backend.build(self.model, self._watched_step())
+            rehearsal = self._prepared(iterator)
+        except Exception as error:
+            if previous is None:
+                raise
+            self._give_up(error)
+            return previous(iterator)
+        if rehearsal is not None and previous is not None:
+            return self._rehearsed(rehearsal, previous, iterator)
+        assert self._instrumented is not None
+        try:
             result = self._instrumented(iterator)
         except self._backend.end_of_data:
             raise
@@ -173,19 +203,82 @@ class Session:
                 raise  # the instrumented step works: this is the training's own error
             # The first run failed, perhaps through us. The user's own step decides: if the
             # model itself is at fault it raises the same error, unchanged.
-            self.broken = True
             result = previous(iterator)
-            text = " ".join(str(error).split())[:300]
-            self._faults.add(
-                "capture",
-                f"this model's training step could not be observed ({type(error).__name__}: "
-                f"{text}). Training goes on; nothing is measured in this run.",
-            )
+            self._give_up(error)
             return result
+        self._hand_out()
+        return result
+
+    def _model_is_built(self, iterator: Any) -> bool:
+        """Builds the model from the shapes of the coming batch; False if that is not possible.
+
+        Tried once: after a step of its own a model is as built as it will be.
+        """
+        if self._built or _is_built(self.model):
+            return True
+        self._built = True
+        return self._backend.build_model(self.model, iterator)
+
+    def _prepared(self, iterator: Any) -> Rehearsal | None:
+        """Makes the instrumented step; how to rehearse the coming one, None if it need not be."""
+        if not self._paths:
+            self._learn_model()
+        if self._instrumented is None:
+            self._instrumented = self._backend.build(self.model, self._watched_step())
+        if not self._asked:
+            self._asked = True
+            known = self._rehearsal
+            if known is None or not known.serves(self._instrumented, iterator):
+                self._rehearsal = self._backend.rehearsal(self._instrumented, iterator)
+                self._checks_left = CHECKS
+                self._regrouped = False
+        wary = self._regrouped or self._drawing or self._checks_left > 0
+        return self._rehearsal if wary else None
+
+    def _rehearsed(self, rehearsal: Rehearsal, own: TrainFunction, iterator: Any) -> Any:
+        """Runs our step, puts everything back, and runs the user's own on the same batches.
+
+        A compiler may regroup arithmetic when a tensor gets a second reader. Whether it did is
+        seen in the weights: they are compared after both steps.
+        """
+        if not rehearsal.take(iterator, self._steps_per_execution):
+            return own(iterator)  # which says in its own way that the data has ended
+        assert self._instrumented is not None
+        failure: Exception | None = None
+        before = rehearsal.state()
+        try:
+            self._instrumented(rehearsal.play())
+            after = rehearsal.state()
+        except Exception as error:
+            failure = error
+        finally:
+            rehearsal.put_back(before)
+        result = own(rehearsal.play())
+        if failure is not None:
+            # the user's own step works: the fault is ours
+            self._give_up(failure)
+            return result
+        self._checks_left -= 1
+        self._regrouped = self._regrouped or not rehearsal.equal(after, rehearsal.state())
+        self._hand_out()
+        return result
+
+    def _give_up(self, error: Exception) -> None:
+        self.broken = True
+        if isinstance(error, NotReadyError):
+            self._faults.add("start", f"{error} Training goes on; nothing is measured.")
+            return
+        text = " ".join(str(error).split())[:300]
+        self._faults.add(
+            "capture",
+            f"this model's training step could not be observed ({type(error).__name__}: "
+            f"{text}). Training goes on; nothing is measured in this run.",
+        )
+
+    def _hand_out(self) -> None:
         self._has_run = True
         with self._faults.contained("measurement", LOST):
             self._read()
-        return result
 
     def _watched_step(self) -> Callable[..., Any]:
         """The model's ``train_step`` with the observer around it."""
@@ -252,17 +345,22 @@ class Session:
         self._deliver(Sample(self._structure, self._sums.read(fresh), active, histograms))
 
 
-def _check_ready(model: keras.Model) -> None:
-    if not model.built:
-        raise NotReadyError(
-            f"the model {model.name!r} is not built, so its layers have no weights to watch. "
-            "Call model.build(input_shape), give it an Input, or call it on a batch first."
-        )
+def _is_built(model: keras.Model) -> bool:
+    """True if the model and all its layers have their weights."""
+    return bool(model.built) and all(
+        layer.built for layer in model._flatten_layers(include_self=False)
+    )
+
+
+def _check_compiled(model: keras.Model) -> None:
     if getattr(model, "optimizer", None) is None and not model.compiled:
         raise NotReadyError(
             f"the model {model.name!r} is not compiled, so there is no training step to "
             "watch. Call model.compile(optimizer=..., loss=...) first."
         )
+
+
+def _check_trainable(model: keras.Model) -> None:
     if not model.trainable_variables:
         raise NotReadyError(
             f"the model {model.name!r} has no trainable weights, so there is nothing to "

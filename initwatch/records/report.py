@@ -29,8 +29,9 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        """True if no finding has severity ``warning`` or ``error``."""
-        return all(finding.severity == "info" for finding in self.findings)
+        """True if steps were measured and no finding has severity ``warning`` or ``error``."""
+        sound = all(finding.severity == "info" for finding in self.findings)
+        return sound and self.steps_seen > 0
 
     def __str__(self) -> str:
         return "\n".join(report_lines(self))

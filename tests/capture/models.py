@@ -40,6 +40,43 @@ def resnet_20(size=16):
     return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
 
 
+def residual_net(gamma="ones", blocks=3):
+    """Blocks with biases whose last batch normalisation begins with ``gamma``."""
+    x = inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(16, 3, padding="same")(x)
+    for _ in range(blocks):
+        y = layers.Conv2D(16, 3, padding="same")(x)
+        y = layers.ReLU()(layers.BatchNormalization()(y))
+        y = layers.Conv2D(16, 3, padding="same")(y)
+        y = layers.BatchNormalization(gamma_initializer=gamma)(y)
+        x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def zero_gamma():
+    return residual_net("zeros")
+
+
+def gated_net():
+    """Products and sums of many shapes, which the graph optimizer likes to regroup."""
+    x = inputs = keras.Input((10,))
+    x = layers.Dense(8)(x)
+    for _ in range(2):
+        y = layers.Rescaling(0.7, 0.1)(layers.Dense(8)(x))
+        y = layers.UnitNormalization()(layers.LayerNormalization()(y))
+        y = layers.Multiply()([y, layers.Activation("sigmoid")(y)])
+        x = layers.Average()([x, layers.Dense(8)(y)])
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def not_built():
+    """Makes its weights in its first step."""
+    hidden = [layers.Dense(32, activation="relu") for _ in range(3)]
+    normal = [layers.Dropout(0.3), layers.BatchNormalization()]
+    return keras.Sequential([*hidden, *normal, layers.Dense(10, activation="softmax")])
+
+
 def _conv(filters, size=3, strides=1):
     return layers.Conv2D(filters, size, strides, padding="same", use_bias=False)
 
@@ -87,14 +124,25 @@ def subclassed():
     return model
 
 
-NETWORKS = (dense_net, conv_net, resnet_20, transformer, recurrent_net, subclassed)
+NETWORKS = (
+    dense_net,
+    conv_net,
+    resnet_20,
+    residual_net,
+    zero_gamma,
+    gated_net,
+    transformer,
+    recurrent_net,
+    subclassed,
+    not_built,
+)
 
 
 def data_for(model, rows, seed=0):
     """Inputs and integer labels from 0 to 9."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, rows)
-    if isinstance(model, Subclassed):
+    if isinstance(model, Subclassed) or not model.built:
         return rng.standard_normal((rows, 32)).astype("float32"), labels
     shape = model.input_shape[1:]
     if model.inputs[0].dtype == "int32":
@@ -102,12 +150,12 @@ def data_for(model, rows, seed=0):
     return rng.standard_normal((rows, *shape)).astype("float32"), labels
 
 
-def compiled(build, seed=1, **kwargs):
-    """A model of ``build``, compiled with Adam and cross-entropy; equal seeds, equal weights."""
+def compiled(build, seed=1, optimizer="adam", **kwargs):
+    """A model of ``build``, compiled with cross-entropy; equal seeds, equal weights."""
     keras.utils.set_random_seed(seed)
     model = build()
     model.compile(
-        keras.optimizers.Adam(1e-3),
+        optimizer,
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         **kwargs,

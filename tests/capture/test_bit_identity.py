@@ -22,17 +22,36 @@ def trained(build, callbacks, **compile_options):
     return state, drawn
 
 
+def same(first, second):
+    return len(first) == len(second) and all(
+        np.array_equal(a, b) for a, b in zip(first, second, strict=True)
+    )
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("build", models.NETWORKS)
-def test_default_configuration(build, tmp_path):
+def test_default_configuration(build, optimizer, tmp_path):
     """On a machine without accelerator Keras resolves jit_compile="auto" to a plain graph."""
-    plain, drawn_plain = trained(build, [])
+    plain, drawn_plain = trained(build, [], optimizer=optimizer)
     watch = initwatch.InitWatch(tmp_path, schedule=DENSE_SCHEDULE, console=False)
-    watched, drawn_watched = trained(build, [watch])
+    watched, drawn_watched = trained(build, [watch], optimizer=optimizer)
     assert watch.report.steps_seen >= 25
     assert watch.report.problems == []
-    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))
+    assert same(plain, watched)
     assert drawn_plain == drawn_watched  # the global generators stand where they would
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [models.conv_net, models.resnet_20, models.not_built])
+def test_xla(build):
+    """A step with readers is another program to XLA: rehearsed, and the user's own one run."""
+    plain, _ = trained(build, [], jit_compile=True)
+    watch = initwatch.InitWatch(schedule=DENSE_SCHEDULE, console=False)
+    watched, _ = trained(build, [watch], jit_compile=True)
+    assert watch.report.steps_seen >= 25
+    assert watch.report.problems == []
+    assert same(plain, watched)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +65,7 @@ def test_other_ways_of_running_a_dense_net(options):
     watched, _ = trained(models.dense_net, [watch], **options)
     assert watch.report.steps_seen >= 25
     assert watch.report.problems == []
-    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))
+    assert same(plain, watched)
 
 
 def test_mixed_precision():
@@ -59,4 +78,4 @@ def test_mixed_precision():
         keras.mixed_precision.set_global_policy("float32")
     assert watch.report.steps_seen >= 25
     assert watch.report.problems == []
-    assert all(np.array_equal(a, b) for a, b in zip(plain, watched, strict=True))
+    assert same(plain, watched)

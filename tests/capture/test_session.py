@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import initwatch
 from initwatch import Schedule
+from initwatch.capture.session import Session
 from initwatch.records import Statistic
 from tests.capture import models
 
@@ -364,6 +365,134 @@ def test_nothing_is_left_in_saved_files(tmp_path):
         for model in files
     )
     assert first == second
+
+
+# -------------------------------------------------------------------- models built by their data
+
+
+class Parts(keras.Model):
+    """A model without a call of its own, whose train_step calls its part."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = keras.Sequential([keras.layers.Dense(10, activation="softmax")])
+        self.outside = [tf.Variable(0.0, trainable=False)]
+
+    def train_step(self, data):
+        x, y = data
+        self.outside[0].assign_add(1.0)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, self.net(x)))
+        weights = self.net.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return {"loss": loss}
+
+
+def test_a_model_without_weights_before_fit_is_watched_from_its_first_step():
+    model = models.compiled(models.not_built)
+    x, y = models.data_for(model, 3 * BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert [update.step for update in watch.updates] == [0, 1, 2]
+    assert len(watch.updates[0].variables) == len(model.trainable_variables)
+    assert watch.report.problems == []
+
+
+def test_a_model_that_only_its_own_step_can_build_is_watched_from_the_second():
+    model = Parts()
+    model.compile("sgd")
+    x = np.ones((4 * BATCH, 12), "float32")
+    watch = Watching()
+    model.fit(x, np.zeros(len(x)), batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert [update.step for update in watch.updates] == [1, 2, 3]
+    assert watch.report.problems == []
+
+
+def test_a_model_that_never_gets_weights_is_said():
+    class Empty(keras.Model):
+        def call(self, x):
+            return x
+
+    model = Empty()
+    model.compile("sgd", "mse")
+    watch = initwatch.InitWatch(console=False)
+    with pytest.warns(UserWarning, match="trainable"):
+        model.fit(np.ones((8, 2)), np.ones((8, 2)), verbose=0, callbacks=[watch])
+    assert "no trainable weights" in watch.report.problems[0]
+    assert not watch.report.healthy
+
+
+# -------------------------------------------------------------------- rehearsed steps
+
+
+def test_a_rehearsed_step_is_undone_also_outside_the_model():
+    """Variables that Keras does not know count one a step, whatever was rehearsed."""
+    model = Parts()
+    model.compile("sgd")
+    x = np.ones((6 * BATCH, 12), "float32")
+    model.fit(x, np.zeros(len(x)), batch_size=BATCH, verbose=0, callbacks=[Watching()])
+    assert float(model.outside[0]) == 6.0
+
+
+def test_what_cannot_be_undone_is_not_rehearsed():
+    seen = []
+
+    class Calls(keras.Model):
+        def train_step(self, data):
+            tf.py_function(lambda: seen.append(1), [], [])
+            return super().train_step(data)
+
+    inputs = keras.Input((12,))
+    model = Calls(inputs, keras.layers.Dense(10, activation="softmax")(inputs))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = models.data_for(model, 5 * BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert len(seen) == 5
+    assert watch.report.steps_seen == 5
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interruption_of_the_rehearsal_undoes_it(error, monkeypatch):
+    model = models.compiled(plain_dense)
+    x, y = models.data_for(model, 2 * BATCH)
+    model.fit(x[:BATCH], y[:BATCH], verbose=0)
+    before = [np.array(v) for v in model.variables]
+
+    original = Session._prepared
+
+    def prepared(session, iterator):
+        rehearsal = original(session, iterator)
+        function = session._instrumented
+
+        def fails_after_its_step(batches):
+            function(batches)
+            raise error("planted")
+
+        session._instrumented = fails_after_its_step
+        return rehearsal
+
+    monkeypatch.setattr(Session, "_prepared", prepared)
+    watch = initwatch.InitWatch(console=False)
+    if error is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(x[:BATCH], y[:BATCH], verbose=0, callbacks=[watch])
+        assert all(np.array_equal(a, b) for a, b in zip(before, model.variables, strict=True))
+        return
+    model.fit(x[:BATCH], y[:BATCH], verbose=0, callbacks=[watch])
+    assert int(model.optimizer.iterations) == 2  # one step a fit: ours was undone
+    assert "could not be observed (RuntimeError: planted)" in watch.report.problems[0]
+
+
+def test_a_fit_on_other_data_is_rehearsed_anew():
+    model = models.compiled(plain_dense)
+    x, y = models.data_for(model, 3 * BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    weighted = np.ones(len(x), "float32")
+    model.fit(x, y, sample_weight=weighted, batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert [update.step for update in watch.updates] == list(range(6))
+    assert watch.report.problems == []
 
 
 # -------------------------------------------------------------------- what cannot be observed

@@ -36,6 +36,28 @@ class Flag(Protocol):
         """Inside the step: runs ``action`` if the switch is on."""
 
 
+class Rehearsal(Protocol):
+    """Lets a train function run on coming batches and then undoes all that it did."""
+
+    def serves(self, function: TrainFunction, iterator: Any) -> bool:
+        """True if it was made for this function and for data of this kind."""
+
+    def take(self, iterator: Any, batches: int) -> bool:
+        """Takes up to that many batches out of ``iterator``; False if none was left."""
+
+    def play(self) -> Any:
+        """An iterator over the batches taken, from the first one."""
+
+    def state(self) -> Any:
+        """The value of every variable that the function touches, ours excepted."""
+
+    def put_back(self, state: Any) -> None:
+        """Gives those variables the values of ``state``."""
+
+    def equal(self, first: Any, second: Any) -> bool:
+        """True if two states are the same bit for bit."""
+
+
 class Backend(Protocol):
     """One file in this folder each."""
 
@@ -47,6 +69,19 @@ class Backend(Protocol):
 
     def build(self, model: Any, train_step: TrainStep) -> TrainFunction:
         """A train function that runs ``train_step``; the model is left as it was."""
+
+    def build_model(self, model: Any, iterator: Any) -> bool:
+        """Makes the weights of a model from the shapes of its data; False if it cannot be done.
+
+        Weights are those that the model's own first step would make.
+        """
+
+    def rehearsal(self, function: TrainFunction, iterator: Any) -> Rehearsal | None:
+        """For a train function that ``build`` made and the data of this fit.
+
+        None if what it does needs no rehearsal, being run operation by operation, or if it
+        cannot be undone.
+        """
 
     def place(self) -> Any:
         """A token for the graph that is being built; differs inside loops and branches."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.framework import op_def_registry
 
 from initwatch.capture.backends.protocol import Origins, TrainFunction, TrainStep
 from initwatch.capture.reductions import Reduction
@@ -27,6 +30,18 @@ STRUCTURAL = frozenset(
 # differ by 7e-2 after 12 steps, without they are equal bit for bit.
 FUSING = frozenset("Relu Relu6 Elu LeakyRelu Tanh Sigmoid AddV2 Add AddN BiasAdd".split())
 
+OWN = "of_initwatch"  # marks variables that are ours
+
+# Stateful operations whose doings are undone by putting the values of variables back. Printing,
+# Python functions, tables and summaries are not among them. Random operations keep a counter in
+# the function they belong to: ours may count without the user's noticing.
+UNDONE = re.compile(
+    r"(Read|Assign\w*|Destroy)VariableOp$|Var(Handle|IsInitialized)|ResourceGather|ResourceScatter"
+    r"|ResourceApply|ResourceSparseApply|ResourceStridedSliceAssign|Iterator|Anonymous|Optional"
+    r"|Rng|Stateful|Stateless|Random|Truncated|Multinomial|Parameterized|Assert$|If$|While$|Case$"
+    r"|PartitionedCall$|_?Arg$|_?Retval$|Placeholder"
+)
+
 # Sums and products that TensorFlow's arithmetic optimizer regroups with those that read them,
 # as long as there is no other reader: learning_rate * (a * b) becomes (learning_rate * a) * b.
 # Found by measuring: with the gradient of a batch normalisation's gamma read a second time, the
@@ -40,12 +55,14 @@ def _variable(value: Any) -> Any:
     Without lifting: a function that sees a variable made inside it is traced a second time.
     """
     with tf.init_scope(), tf.device("CPU:0"):
-        return tf.Variable(
+        variable = tf.Variable(
             value,
             trainable=False,
             name="initwatch",
             experimental_enable_variable_lifting=False,
         )
+    setattr(variable, OWN, True)
+    return variable
 
 
 class _Register:
@@ -85,6 +102,68 @@ class _Flag:
             return tf.constant(True)
 
         tf.cond(self._variable, taken, lambda: tf.constant(False))
+
+
+class _Rehearsal:
+    """See ``protocol.Rehearsal``."""
+
+    def __init__(self, graph: Any, element_spec: Any) -> None:
+        self._graph = graph
+        self._variables = [v for v in graph.variables if not hasattr(v, OWN)]
+        self._batches: list[Any] = []
+        # the same element spec as the fit's own iterator, so that no function is traced again
+        self._dataset = tf.data.Dataset.from_generator(
+            lambda: iter(self._batches), output_signature=element_spec
+        )
+
+    def serves(self, function: TrainFunction, iterator: Any) -> bool:
+        return _traced(function, iterator) is self._graph
+
+    def take(self, iterator: Any, batches: int) -> bool:
+        self._batches = list(itertools.islice(iterator, batches))
+        return bool(self._batches)
+
+    def play(self) -> Any:
+        return iter(self._dataset)
+
+    def state(self) -> list[Any]:
+        # no copies: a variable whose value is held by someone is changed in a copy of it
+        return [variable.read_value() for variable in self._variables]
+
+    def put_back(self, state: list[Any]) -> None:
+        for variable, value in zip(self._variables, state, strict=True):
+            variable.assign(value)
+
+    def equal(self, first: list[Any], second: list[Any]) -> bool:
+        return all(
+            a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(first, second, strict=True)
+        )
+
+
+def _traced(function: TrainFunction, iterator: Any) -> Any:
+    """The graph behind a train function that Keras made, None if there is none.
+
+    Keras wraps its ``tf.function`` in a plain one; it is looked up among what that one closes
+    over.
+    """
+    for cell in getattr(function, "__closure__", None) or ():
+        if hasattr(cell.cell_contents, "get_concrete_function"):
+            return cell.cell_contents.get_concrete_function(iterator).graph
+    return None
+
+
+def _can_be_undone(graph: Any) -> bool:
+    """True if putting variables back undoes all that a graph did."""
+    definition = graph.as_graph_def()
+    nodes = itertools.chain(
+        definition.node, *(function.node_def for function in definition.library.function)
+    )
+    kinds = {node.op for node in nodes} - {f.signature.name for f in definition.library.function}
+    for kind in kinds:
+        known = op_def_registry.get(kind)
+        if (known is None or known.is_stateful) and not UNDONE.match(kind):
+            return False
+    return True
 
 
 def _behind_moves(x: Any) -> Any:
@@ -151,6 +230,26 @@ class TensorFlowBackend:
                 model.__dict__.pop(name, None)
             model.__dict__.update(before)
         return function
+
+    def build_model(self, model: Any, iterator: Any) -> bool:
+        if type(model).call is keras.Model.call:
+            return False  # parts of it are called by a train_step of the user's
+        try:
+            # as Keras itself does where it must know the weights before the first step
+            model._symbolic_build(data_batch=iterator.element_spec)
+        except Exception:
+            # A model may do in its step what cannot be done without it: a train_step of the
+            # user's, data that Keras cannot stand for. False says so, and nothing is lost.
+            return False
+        return True
+
+    def rehearsal(self, function: TrainFunction, iterator: Any) -> _Rehearsal | None:
+        graph = _traced(function, iterator)
+        if graph is None or not isinstance(iterator, tf.data.Iterator):
+            return None
+        if not _can_be_undone(graph):
+            return None
+        return _Rehearsal(graph, iterator.element_spec)
 
     def place(self) -> Any:
         return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
