@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from initwatch.advice.advisor import advise
+from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session
 from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
 from initwatch.diagnosis.engine import Engine
@@ -82,6 +83,14 @@ class Watch:
         self.outlets.append(outlet)
         with self._contained(outlet):
             outlet.open(step)
+
+    def say_shared(self, name: str) -> None:
+        """A second callback of the suite was given rules or a schedule of its own."""
+        self._faults.add(
+            f"{name}'s arguments",
+            f"the rules and schedule given to this {name} are not used: those of the first "
+            "initwatch callback in the list hold for all. Give them to that one.",
+        )
 
     def epoch(self) -> None:
         """An epoch begins: its first batch is sampled, with histograms."""
@@ -214,17 +223,17 @@ def _histogram(group: Group, values: Any) -> Histogram:
 
 
 def training_of(model: keras.Model) -> Training:
-    """The compiled optimizer as advice needs it."""
+    """The compiled optimizer and loss as advice needs them."""
+    loss = loss_name(getattr(model, "loss", None))
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if optimizer is None:
-        return Training("SGD", None)
+        return Training("SGD", None, loss)
     rate = getattr(optimizer, "_learning_rate", None)
-    if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return Training(type(optimizer).__name__, None)
-    return Training(
-        type(optimizer).__name__, float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    )
+    known = None
+    if rate is not None and not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        known = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    return Training(type(optimizer).__name__, known, loss)
 
 
 def _callback_list() -> keras.callbacks.CallbackList | None:
@@ -260,6 +269,7 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
 
     def __init__(self, rules: Iterable[Rule] | None, schedule: Schedule | None) -> None:
         super().__init__()
+        self._brings_its_own = rules is not None or schedule is not None
         self._rules = _checked_rules(rules)
         self._schedule = _checked_schedule(schedule)
         self._watch: Watch | None = None
@@ -288,6 +298,8 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
             return
         self._join(watch)
         if not self._conducts:
+            if self._brings_its_own:
+                watch.say_shared(type(self).__name__)
             return
         # a step traced for an earlier fit is used again while the model is compiled the same
         self._session = watch.begin(self.model, self._session)
@@ -396,14 +408,7 @@ class StopOnFinding(_Watching):
     ) -> None:
         super().__init__(rules, schedule)
         known = {rule.code for rule in self._rules} | {rule.symptom for rule in self._rules}
-        self._codes = (
-            None if codes is None else frozenset([codes] if isinstance(codes, str) else codes)
-        )
-        if self._codes is not None and not self._codes <= known:
-            raise ArgumentError(
-                f"codes must be among {', '.join(sorted(known))}. "
-                f"Received: {', '.join(sorted(self._codes - known))}"
-            )
+        self._codes = _checked_codes(codes, known)
         if severity not in SEVERITIES:
             raise ArgumentError(
                 f"severity must be one of {', '.join(SEVERITIES)}. Received: {severity!r}"
@@ -432,6 +437,19 @@ class StopOnFinding(_Watching):
                 return
 
 
+def _checked_codes(codes: Iterable[str] | None, known: set[str]) -> frozenset[str] | None:
+    if codes is None:
+        return None
+    expected = f"codes must be among {', '.join(sorted(known))}."
+    if not isinstance(codes, Iterable):
+        raise ArgumentError(f"{expected} Received: {codes!r}")
+    chosen = [codes] if isinstance(codes, str) else list(codes)
+    wrong = [code for code in chosen if code not in known]
+    if wrong:
+        raise ArgumentError(f"{expected} Received: {', '.join(str(code) for code in wrong)}")
+    return frozenset(chosen)
+
+
 def _step_of(model: keras.Model) -> int:
     """The optimizer's count, 0 for a model without one."""
     optimizer = getattr(model, "optimizer", None)
@@ -452,12 +470,13 @@ def _checked_schedule(schedule: Schedule | None) -> Schedule:
 def _checked_rules(rules: Iterable[Rule] | None) -> list[Rule]:
     if rules is None:
         return default_rules()
+    expected = "rules must be rules such as initwatch.default_rules() gives."
+    if not isinstance(rules, Iterable) or isinstance(rules, str):
+        raise ArgumentError(f"{expected} Received: {rules!r}")
     chosen = list(rules)
     for rule in chosen:
         if not isinstance(rule, CATALOGUE) and not all(
             hasattr(rule, name) for name in ("code", "symptom", "needs", "retracted", "check")
         ):
-            raise ArgumentError(
-                f"rules must be rules such as initwatch.default_rules() gives. Received: {rule!r}"
-            )
+            raise ArgumentError(f"{expected} Received: {rule!r}")
     return chosen

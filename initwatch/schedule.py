@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from initwatch.errors import ArgumentError
 
@@ -19,7 +20,8 @@ class Schedule:
     With ``steps_per_execution=K`` a batch here is one execution: K steps, all of them sampled.
 
     Raises:
-        ArgumentError: if ``first`` is negative or ``every`` below 1.
+        ArgumentError: if ``first`` or ``every`` is no whole number, ``first`` is negative,
+            ``every`` below 1, or ``histograms`` neither True nor False.
     """
 
     first: int = 20
@@ -27,10 +29,17 @@ class Schedule:
     histograms: bool = True
 
     def __post_init__(self) -> None:
-        if self.first < 0:
-            raise ArgumentError(f"Schedule(first=...) must be 0 or more. Received: {self.first!r}")
-        if self.every < 1:
-            raise ArgumentError(f"Schedule(every=...) must be 1 or more. Received: {self.every!r}")
+        for name, value, least in (("first", self.first, 0), ("every", self.every, 1)):
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if not whole or value < least:
+                raise ArgumentError(
+                    f"Schedule({name}=...) must be a whole number, {least} or more. "
+                    f"Received: {value!r}"
+                )
+        if not isinstance(self.histograms, bool):
+            raise ArgumentError(
+                f"Schedule(histograms=...) must be True or False. Received: {self.histograms!r}"
+            )
 
     def due(self, batch: int) -> bool:
         """True if batch number ``batch`` of this fit (0 = the first) is to be sampled."""

@@ -52,6 +52,8 @@ def fit(model, *callbacks, epochs=1, **kwargs):
     [
         ({"schedule": 10}, "Schedule"),
         ({"rules": ["IW201"]}, "default_rules"),
+        ({"rules": 5}, "default_rules"),
+        ({"rules": "IW201"}, "default_rules"),
         ({"console": "no"}, "True or False"),
         ({"log_dir": 3}, "log_dir"),
     ],
@@ -63,7 +65,12 @@ def test_wrong_arguments_of_initwatch(arguments, words):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"codes": ["IW999"]}, "Received: IW999"), ({"severity": "fatal"}, "Received: 'fatal'")],
+    [
+        ({"codes": ["IW999"]}, "Received: IW999"),
+        ({"codes": 5}, "Received: 5"),
+        ({"codes": [5]}, "Received: 5"),
+        ({"severity": "fatal"}, "Received: 'fatal'"),
+    ],
 )
 def test_wrong_arguments_of_stop_on_finding(arguments, words):
     with pytest.raises(initwatch.ArgumentError, match=words):
@@ -183,6 +190,16 @@ def test_two_callbacks_share_one_capture(tmp_path):
     assert first.report.steps_seen == second.report.steps_seen == ROWS // BATCH
     files = [next((tmp_path / name / "initwatch").iterdir()) for name in "ab"]
     assert files[0].stat().st_size == files[1].stat().st_size
+
+
+def test_rules_of_a_second_callback_are_said_to_be_unused(capsys):
+    first = initwatch.InitWatch()
+    second = initwatch.StopOnFinding(schedule=initwatch.Schedule(first=1))
+    fit(build(depth=2), first, second)
+    (problem,) = first.report.problems
+    assert "schedule given to this StopOnFinding are not used" in problem
+    assert "are not used" in " ".join(capsys.readouterr().out.split())
+    assert first.report.steps_seen == ROWS // BATCH
 
 
 def test_a_list_of_the_users_own():

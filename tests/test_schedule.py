@@ -29,6 +29,10 @@ def test_every_batch_or_hardly_any():
     [
         ({"first": -1}, r"first=.*0 or more\. Received: -1"),
         ({"every": 0}, r"every=.*1 or more\. Received: 0"),
+        ({"first": "a"}, r"first=.*whole number.*Received: 'a'"),
+        ({"first": 1.5}, r"first=.*whole number.*Received: 1\.5"),
+        ({"every": True}, r"every=.*whole number.*Received: True"),
+        ({"histograms": 3}, r"histograms=.*True or False\. Received: 3"),
     ],
 )
 def test_impossible_numbers_are_refused(arguments, message):

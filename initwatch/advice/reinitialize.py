@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,8 @@ def reinitialize(
     left alone: call it before training, or compile again.
 
     Args:
-        model: the model of the report, or one built alike (its variables have the same paths).
+        model: the model of the report, or one built alike: variables are looked up by path, and
+            where Keras has counted its automatic names on, by their place.
         report: from ``InitWatch.report``.
         layers: paths of the layers to change; all with initializer advice by default.
 
@@ -48,9 +50,18 @@ def reinitialize(
         initializer.
 
     Raises:
-        ArgumentError: if a layer was named that the report has no initializer advice for, or
-            if the model has no variable of that path and shape.
+        ArgumentError: if ``model`` is no Keras model or ``report`` no report, if a layer was
+            named that the report has no initializer advice for, or if the model is not built
+            like that of the report.
     """
+    if not isinstance(model, keras.Model):
+        raise ArgumentError(f"model must be a keras.Model. Received: {model!r}")
+    if not isinstance(report, Report):
+        raise ArgumentError(
+            f"report must be an initwatch.Report, such as watch.report. Received: {report!r}"
+        )
+    if isinstance(layers, str):
+        layers = [layers]
     advice = [item for item in report.advice if item.kind == "initializer"]
     if layers is not None:
         unknown = sorted(set(layers) - {item.layer for item in advice})
@@ -61,9 +72,9 @@ def reinitialize(
             )
         advice = [item for item in advice if item.layer in set(layers)]
     # all are looked up before the first is changed: an error leaves the model as it was
-    found = [(item, *_owner(model, item)) for item in advice]
+    found = _owners(model, advice)
     changed = []
-    for item, layer, variable in found:
+    for item, (layer, variable) in zip(advice, found, strict=True):
         variable.assign(item.suggested(variable.shape, dtype=variable.dtype))
         argument = item.code.partition("=")[0]
         if hasattr(layer, argument):
@@ -79,18 +90,38 @@ def reinitialize(
     return changed
 
 
-def _owner(model: keras.Model, item: Advice) -> tuple[Any, Any]:
-    """(layer, variable) that the advice speaks of."""
-    matches = [
+def _owners(model: keras.Model, advice: Sequence[Advice]) -> list[tuple[Any, Any]]:
+    """(layer, variable) that each advice speaks of."""
+    there = [
         (layer, variable)
         for layer in model._flatten_layers()
         for variable in layer._trainable_variables
-        if variable.path == item.variable
     ]
-    if len(matches) != 1:
-        raise ArgumentError(
-            f"the model {model.name!r} has {len(matches)} trainable variables of path "
-            f"{item.variable!r}, one was expected. Give reinitialize() the model the report is "
-            "of, or one built alike with the same layer names."
-        )
-    return matches[0]
+    by_path: dict[str, list[tuple[Any, Any]]] = {}
+    for layer, variable in there:
+        by_path.setdefault(variable.path, []).append((layer, variable))
+    if all(len(by_path.get(item.variable, ())) == 1 for item in advice):
+        return [by_path[item.variable][0] for item in advice]
+    # Built again in one process, layers that Keras names have other numbers: dense_3 is dense_7.
+    return [_counted(model, item, there) for item in advice]
+
+
+def _counted(model: keras.Model, item: Advice, there: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The variable at the advice's place, if the model has as many and this one is named so."""
+    place, number = item.place
+    variables = model.trainable_variables
+    if len(variables) == number and 0 <= place < number:
+        variable = variables[place]
+        owners = [pair for pair in there if pair[1] is variable]
+        if len(owners) == 1 and _numberless(variable.path) == _numberless(item.variable):
+            return owners[0]
+    raise ArgumentError(
+        f"the model {model.name!r} is not built like the one of the report: that has "
+        f"{item.variable!r} as number {place} of {number} trainable variables. Give "
+        "reinitialize() the model the report is of, or one that the same code builds."
+    )
+
+
+def _numberless(path: str) -> str:
+    """A variable's path without the numbers Keras adds to its automatic names."""
+    return "/".join(re.sub(r"_\d+$", "", part) for part in path.split("/"))

@@ -330,6 +330,13 @@ class Session:
     def _read(self) -> None:
         """On the host: hands out the rows of the execution that just ended."""
         if self._structure is None or self._sums is None or self._counter is None:
+            self.broken = True
+            self._faults.add(
+                "capture",
+                "nothing is seen of this model's training step: it does not go through "
+                "model.train_step, or no Keras optimizer is applied in it. Training goes on; "
+                "nothing is measured in this run.",
+            )
             return
         total = int(self._counter.read(1)[0, 0])
         fresh = min(total - self._counted, self._steps_per_execution)

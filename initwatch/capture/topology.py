@@ -104,7 +104,8 @@ def _describe(
     activations: Mapping[int, Activation | None],
 ) -> LayerSpec:
     calls = observer.calls
-    kernel = kernel_of(layer)
+    kernels = kernels_of(layer)
+    kernel = kernels[-1] if kernels else None
     activation, signal, normalized, dropout, head = (
         activations.get(id(layer)),
         index,
@@ -129,6 +130,7 @@ def _describe(
         signal=paths[id(calls[signal].layer)],
         normalized=normalized,
         dropout=dropout,
+        first_kernel=kernels[0] if len(kernels) > 1 else None,
     )
 
 
@@ -223,40 +225,45 @@ def _from_operations(operations: frozenset[str], path: str) -> Activation | None
     return None
 
 
-def kernel_of(layer: Any) -> Kernel | None:
-    """The layer's weight matrix, None if it has none (or several of equal rank, as RNNs)."""
+def kernels_of(layer: Any) -> tuple[Kernel, ...]:
+    """The layer's weight matrices in the order the signal meets them.
+
+    Empty if it has none (or several of equal rank side by side, as RNNs have).
+    """
     if isinstance(layer, (keras.layers.RNN, keras.layers.Embedding)):
+        return ()
+    name = type(layer).__name__
+    whole = "depthwise_initializer" if "Depthwise" in name else "kernel_initializer"
+    found = (
+        _kernel(layer, "depthwise_kernel", "depthwise_initializer", "Depthwise"),
+        _kernel(layer, "pointwise_kernel", "pointwise_initializer", "Conv"),
+        _kernel(layer, "kernel", whole, name),
+    )
+    return tuple(kernel for kernel in found if kernel is not None)
+
+
+def _kernel(layer: Any, attribute: str, argument: str, kind: str) -> Kernel | None:
+    """The variable ``attribute`` as a layer of class ``kind`` would have it."""
+    variable = getattr(layer, attribute, None)
+    if variable is None or not hasattr(variable, "path") or len(variable.shape) < 2:
         return None
-    for attribute, argument in (
-        ("pointwise_kernel", "pointwise_initializer"),
-        ("depthwise_kernel", "depthwise_initializer"),
-        ("kernel", "kernel_initializer"),
-    ):
-        variable = getattr(layer, attribute, None)
-        if variable is None or not hasattr(variable, "path"):
-            continue
-        if attribute == "kernel" and "Depthwise" in type(layer).__name__:
-            argument = "depthwise_initializer"
-        shape = tuple(int(d) for d in variable.shape)
-        if len(shape) < 2:
-            return None
-        fan_in, fan_out = fans(
-            type(layer).__name__ if attribute != "pointwise_kernel" else "Conv",
-            shape,
-            groups=int(getattr(layer, "groups", 1) or 1),
-            contracted=_contracted(layer),
-            strides=tuple(getattr(layer, "strides", ()) or ()),
-        )
-        return Kernel(
-            variable=variable.path,
-            shape=shape,
-            fan_in=fan_in,
-            fan_out=fan_out,
-            keras_fans=keras_fans(shape),
-            initializer=getattr(layer, argument, None),
-            argument=argument,
-        )
-    return None
+    shape = tuple(int(d) for d in variable.shape)
+    fan_in, fan_out = fans(
+        kind,
+        shape,
+        groups=int(getattr(layer, "groups", 1) or 1),
+        contracted=_contracted(layer),
+        strides=tuple(getattr(layer, "strides", ()) or ()),
+    )
+    return Kernel(
+        variable=variable.path,
+        shape=shape,
+        fan_in=fan_in,
+        fan_out=fan_out,
+        keras_fans=keras_fans(shape),
+        initializer=getattr(layer, argument, None),
+        argument=argument,
+    )
 
 
 def _contracted(layer: Any) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from initwatch.records import Activation, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import Candidate, candidates
@@ -21,6 +22,9 @@ _NEUTRAL = frozenset(
 @dataclass(frozen=True, slots=True)
 class PlainStack:
     """Consecutive layers with a kernel and a known activation, without shortcuts or norms.
+
+    One entry for each kernel: a layer with two of them stands twice, the first time with a
+    linear activation.
 
     Attributes:
         layers: the layers, input side first.
@@ -40,13 +44,25 @@ class PlainStack:
     factors: tuple[float, ...]
     theory: Stack
 
+    @property
+    def depth(self) -> int:
+        """Number of layers, each counted once."""
+        return len({layer.path for layer in self.layers})
+
+    @property
+    def activation(self) -> Activation:
+        """The stack's activation: the first that is not linear, if there is one."""
+        bent = [phi for phi in self.activations if phi.name != "linear"]
+        return bent[0] if bent else self.activations[0]
+
     def candidates(self) -> list[Candidate]:
         """Families of initializers for this stack, best first."""
         return candidates(
             [(kernel.fan_in, kernel.fan_out) for kernel in self.kernels],
             [activation.function for activation in self.activations],
-            name=self.activations[0].name,
+            name=self.activation.name,
             keep=self.factors,
+            linear=[phi.name == "linear" for phi in self.activations],
         )
 
 
@@ -79,23 +95,37 @@ def _followed(layer: LayerSpec) -> bool:
 def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack | None:
     rms = history.series[Statistic.WEIGHT_RMS][row]
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
-    kernels = [layer.kernel for layer in layers if layer.kernel is not None]
-    activations = [layer.activation for layer in layers if layer.activation is not None]
+    entries: list[tuple[LayerSpec, Kernel, Activation]] = []
+    factors: list[float] = []
+    between = 1.0
+    for layer in layers:
+        assert layer.kernel is not None
+        assert layer.activation is not None
+        if layer.first_kernel is not None:
+            entries.append((layer, layer.first_kernel, _linear(layer.path)))
+            factors.append(between)
+            between = 1.0
+        entries.append((layer, layer.kernel, layer.activation))
+        factors.append(between)
+        between = 1.0 / (1.0 - layer.dropout)
+    members, kernels, activations = (list(column) for column in zip(*entries, strict=True))
     # a frozen layer's weights are not in the row: theory cannot follow through it
     if any(kernel.variable not in columns for kernel in kernels):
         return None
     biases = {v.layer: i for i, v in enumerate(history.variables) if v.role == "bias"}
     sigma_w2 = [kernel.fan_in * float(rms[columns[kernel.variable]]) ** 2 for kernel in kernels]
     sigma_b2 = [
-        float(rms[biases[layer.path]]) ** 2 if layer.path in biases else 0.0 for layer in layers
+        float(rms[biases[layer.path]]) ** 2
+        if layer.path in biases and kernel is layer.kernel
+        else 0.0
+        for layer, kernel in zip(members, kernels, strict=True)
     ]
     if not np.all(np.isfinite(sigma_w2)) or min(sigma_w2) <= 0.0:
         return None
-    factors = [1.0, *(1.0 / (1.0 - layer.dropout) for layer in layers[:-1])]
     effective = [w * f for w, f in zip(sigma_w2, factors, strict=True)]
     theory = propagate(1.0, effective, sigma_b2, [a.function for a in activations])
     return PlainStack(
-        tuple(layers),
+        tuple(members),
         tuple(kernels),
         tuple(activations),
         tuple(sigma_w2),
@@ -103,3 +133,11 @@ def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack
         tuple(factors),
         theory,
     )
+
+
+def _identity(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    return z
+
+
+def _linear(path: str) -> Activation:
+    return Activation("linear", _identity, path)

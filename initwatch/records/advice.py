@@ -10,6 +10,8 @@ AdviceKind = Literal[
     "normalization",
     "learning_rate",
     "input_scale",
+    "target_scale",
+    "data",
     "clipping",
     "output_loss",
 ]
@@ -30,6 +32,7 @@ class Advice:
         reason: one sentence, with its source.
         codes: codes of the findings it answers.
         variable: path of the variable the initializer is for, empty for other kinds.
+        place: (index of that variable, number) among the model's trainable variables.
     """
 
     layer: str
@@ -42,3 +45,4 @@ class Advice:
     predicted: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, float] | None = None
     variable: str = ""
+    place: tuple[int, int] = (-1, 0)

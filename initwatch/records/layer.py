@@ -81,6 +81,8 @@ class LayerSpec:
             or the activation layer behind it).
         normalized: True if a normalisation layer stands between the kernel and the next one.
         dropout: share of the outputs a Dropout between kernel and next kernel drops.
+        first_kernel: a weight matrix the same layer applies before ``kernel``, with no
+            activation between (the depthwise one of a separable convolution).
     """
 
     path: str
@@ -94,3 +96,4 @@ class LayerSpec:
     signal: str
     normalized: bool
     dropout: float = 0.0
+    first_kernel: Kernel | None = None

@@ -33,11 +33,14 @@ class Candidate:
         name: ``glorot``, ``he``, ``lecun``, or ``computed``.
         scale: for ``computed``: fan_in x Var(w); of the others it is fixed.
         stack: theory's course of the signal with it.
+        members: name and scale for each layer: a layer without activation among others that
+            have one gets LeCun's variance where they get one made for theirs.
     """
 
     name: str
     scale: float
     stack: Stack
+    members: tuple[tuple[str, float], ...]
 
 
 def sigma_w2(name: str, scale: float, fan_in: int, fan_out: int) -> float:
@@ -56,19 +59,24 @@ def candidates(
     activations: Sequence[ActivationFunction],
     name: str = "",
     keep: Sequence[float] = (),
+    linear: Sequence[bool] = (),
 ) -> list[Candidate]:
     """Families of initializers for a stack, best first.
 
-    Textbook families, and two whose scale is computed from the stack's first activation: the
-    one that keeps the forward variance at q = 1, and the one that keeps the backward one.
+    Textbook families, and two whose scale is computed from the stack's activation (the first
+    that is not linear): the one that keeps the forward variance at q = 1, and the one that
+    keeps the backward one.
 
     Args:
         fans: (fan_in, fan_out) of each layer.
         activations: phi of each layer.
         name: name of the stack's activation, for its textbook match.
         keep: factor on sigma_w^2 of each layer by what stands between (dropout's 1 / (1 - p)).
+        linear: whether phi of each layer is the identity; none is by default.
     """
-    phi = activations[0]
+    straight = list(linear) or [False] * len(fans)
+    bent = [phi for phi, is_straight in zip(activations, straight, strict=True) if not is_straight]
+    phi = bent[0] if bent else activations[0]
     factors = list(keep) or [1.0] * len(fans)
     families = [("glorot", 0.0), ("he", 0.0), ("lecun", 0.0)]
     forward, backward = mean_square(phi, 1.0), mean_square_slope(phi, 1.0)
@@ -76,13 +84,18 @@ def candidates(
         families += [("computed", 1.0 / forward), ("computed", 1.0 / backward)]
     found = []
     for family, scale in families:
+        # what suits a bend in the activation would make a layer without one grow
+        other = bool(bent) and family in ("he", "computed")
+        members = [
+            ("lecun", 0.0) if other and is_straight else (family, scale) for is_straight in straight
+        ]
         variances = [
-            sigma_w2(family, scale, *pair) * factor
-            for pair, factor in zip(fans, factors, strict=True)
+            sigma_w2(*member, *pair) * factor
+            for member, pair, factor in zip(members, fans, factors, strict=True)
         ]
         # unit pre-activation variance to begin with: the same start for all
         stack = propagate(1.0 / variances[0], variances, [0.0] * len(variances), list(activations))
-        found.append(Candidate(family, scale, stack))
+        found.append(Candidate(family, scale, stack, tuple(members)))
     match = TEXTBOOK.get(name)
 
     def cost(candidate: Candidate) -> float:

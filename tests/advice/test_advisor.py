@@ -90,7 +90,8 @@ def test_deep_sigmoids_get_another_activation_not_an_initializer():
     _, report = run([layers.Dense(64, activation="sigmoid", name=f"h_{i}") for i in range(12)])
     assert "vanishing_gradient" in {f.symptom for f in report.findings}
     assert "initializer_mismatch" not in {f.symptom for f in report.findings}
-    assert [item.kind for item in report.advice][:2] == ["activation", "normalization"]
+    assert [item.kind for item in report.advice] == 12 * ["activation"] + ["normalization"]
+    assert [item.layer for item in report.advice[:12]] == [f"net/h_{i}" for i in range(12)]
     assert "No initializer mends" in report.advice[0].reason
 
 
@@ -168,3 +169,104 @@ def test_a_healthy_net_gets_no_advice():
     assert report.healthy
     assert report.findings == []
     assert report.advice == []
+
+
+def test_biases_that_switch_units_off_are_named():
+    def layer(i):
+        return layers.Dense(
+            64, activation="relu", bias_initializer=keras.initializers.Constant(-10), name=f"h_{i}"
+        )
+
+    _, report = run([layer(i) for i in range(3)])
+    assert not report.healthy
+    biases = [item for item in report.advice if item.code == 'bias_initializer="zeros"']
+    assert [item.layer for item in biases] == ["net/h_0", "net/h_1", "net/h_2"]
+    assert report.advice == biases  # the weights suit the activation
+    assert biases[0].predicted["bias_over_sigma_before"] > 5.0
+
+
+def images(hidden, epochs=1):
+    """The report of a short fit on noise images, and the model."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 8, 8, 3)).astype("float32")
+    head = [layers.Flatten(), layers.Dense(CLASSES, activation="softmax", name="head")]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *hidden, *head], name="net")
+    model.compile("adam", "sparse_categorical_crossentropy")
+    watch = initwatch.InitWatch(console=False)
+    y = rng.integers(0, CLASSES, 64)
+    model.fit(x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    return model, watch.report
+
+
+def test_both_kernels_of_a_separable_convolution_are_advised():
+    def separable():
+        small = keras.initializers.RandomNormal(stddev=0.05)
+        return [
+            layers.SeparableConv2D(
+                32,
+                3,
+                padding="same",
+                activation="relu",
+                depthwise_initializer=small,
+                pointwise_initializer=small,
+                name=f"s_{i}",
+            )
+            for i in range(8)
+        ]
+
+    _, report = images(separable())
+    assert report.findings[0].symptom == "initializer_mismatch"
+    assert report.findings[0].evidence["layers_of_depth"] == 8
+    arguments = {item.code.partition("=")[0] for item in report.advice}
+    assert arguments == {"depthwise_initializer", "pointwise_initializer"}
+    model, _ = images(separable())
+    # drawn anew, the two together keep the signal's variance: 1 x 2, halved by the ReLU
+    initwatch.reinitialize(model, report)
+    for layer in model.layers[1:8]:
+        depthwise, pointwise = np.array(layer.depthwise_kernel), np.array(layer.pointwise_kernel)
+        assert 9 * depthwise.var() == pytest.approx(1.0, rel=0.25)
+        assert 32 * pointwise.var() == pytest.approx(2.0, rel=0.15)
+
+
+@pytest.mark.parametrize(("where", "suggested"), [("x", "inputs"), ("y", "labels")])
+def test_values_that_came_with_the_data_are_not_blamed_on_the_learning_rate(where, suggested):
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    data = {"x": rng.standard_normal((ROWS, 8)), "y": rng.standard_normal((ROWS, 1))}
+    data[where][200, 0] = np.nan
+    hidden = [layers.Dense(32, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1)])
+    model.compile("sgd", "mse")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(**data, batch_size=16, shuffle=False, verbose=0, callbacks=[watch])
+    assert [f.symptom for f in watch.report.findings] == ["non_finite"]
+    (advice,) = watch.report.advice
+    assert advice.kind == "data"
+    assert suggested in advice.reason
+    assert advice.code == f"assert np.isfinite({where}).all()"
+
+
+def test_wide_targets_are_told_from_a_learning_rate():
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, 8)).astype("float32")
+    y = 1e5 * (x[:, :1] + 0.1 * rng.standard_normal((ROWS, 1)))
+    hidden = [layers.Dense(32, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(1)])
+    model.compile("adam", "mse")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, batch_size=32, epochs=30, verbose=0, callbacks=[watch])
+    assert [f.symptom for f in watch.report.findings] == ["stalled_loss"]
+    (advice,) = watch.report.advice
+    assert advice.kind == "target_scale"
+
+
+def test_labels_that_have_nothing_to_do_with_the_inputs():
+    hidden = [layers.Dense(32, activation="relu") for _ in range(2)]
+    _, report = run(hidden, optimizer=keras.optimizers.SGD(1e-7), epochs=30)
+    assert [f.symptom for f in report.findings] == ["stalled_loss"]
+    (advice,) = report.advice
+    assert advice.suggested == "1e-06"
+    assert "Signals and gradients are sound" in advice.reason

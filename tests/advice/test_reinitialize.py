@@ -62,6 +62,47 @@ def test_an_unknown_layer_is_refused(report):
 def test_another_model_is_refused_and_left_as_it_was(report):
     model = build(depth=3)
     before = [np.array(v) for v in model.variables]
-    with pytest.raises(initwatch.ArgumentError, match="has 0 trainable variables of path"):
+    with pytest.raises(initwatch.ArgumentError, match="not built like"):
         initwatch.reinitialize(model, report)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.variables, strict=True))
+
+
+def test_a_model_built_again_with_keras_own_names():
+    def automatic():
+        small = keras.initializers.RandomNormal(stddev=0.02)
+        hidden = [keras.layers.Dense(48, "relu", kernel_initializer=small) for _ in range(14)]
+        model = keras.Sequential([keras.Input((16,)), *hidden, keras.layers.Dense(10)])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    rng = np.random.default_rng(0)
+    watch = initwatch.InitWatch(console=False)
+    first = automatic()
+    first.fit(rng.standard_normal((96, 16)), rng.integers(0, 10, 96), verbose=0, callbacks=[watch])
+    again = automatic()
+    assert again.layers[0].name != first.layers[0].name
+    changed = initwatch.reinitialize(again, watch.report)
+    assert len(changed) == 14
+    for layer in again.layers[:-1]:
+        kernel = np.array(layer.kernel)
+        assert kernel.shape[0] * kernel.var() == pytest.approx(2.0, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((3, Report()), "model must be a keras.Model"),
+        ((None, None), "model must be a keras.Model"),
+        (("model", initwatch.InitWatch(console=False)), "report must be an initwatch.Report"),
+        (("model", None), "report must be an initwatch.Report"),
+    ],
+)
+def test_wrong_arguments(arguments, words):
+    model, report = arguments
+    with pytest.raises(initwatch.ArgumentError, match=words):
+        initwatch.reinitialize(build(depth=1) if model == "model" else model, report)
+
+
+def test_one_layer_can_be_named_by_itself(report):
+    changed = initwatch.reinitialize(build(), report, layers="net/hidden_3")
+    assert [change.layer for change in changed] == ["net/hidden_3"]

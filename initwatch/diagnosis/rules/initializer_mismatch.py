@@ -68,7 +68,7 @@ class InitializerMismatch:
         if not depth.speaks(history) or len(history.steps) < self.window:
             return
         stack = plain_stack(history)
-        if stack is None or len(stack.layers) < depth.MIN_POINTS:
+        if stack is None or stack.depth < depth.MIN_POINTS:
             return
         predicted = stack.theory.distortion
         if predicted <= self.log_limit:
@@ -84,7 +84,10 @@ class InitializerMismatch:
         measured = max(moves)
         if measured < self.confirmed * self.log_limit:
             return
-        target = [sigma_w2(best.name, best.scale, k.fan_in, k.fan_out) for k in stack.kernels]
+        target = [
+            sigma_w2(*member, kernel.fan_in, kernel.fan_out)
+            for member, kernel in zip(best.members, stack.kernels, strict=True)
+        ]
         off = np.abs(np.log(np.array(stack.sigma_w2) / np.array(target)))
         # where all are off alike the fault begins at the input; else with the worst
         order = np.arange(len(off)) if np.ptp(off) < np.log(2.0) else np.argsort(-off)
@@ -94,7 +97,7 @@ class InitializerMismatch:
             code=self.code,
             symptom=self.symptom,
             severity="error" if predicted > self.log_limit_error else "warning",
-            layers=[stack.layers[i].path for i in wrong],
+            layers=list(dict.fromkeys(stack.layers[i].path for i in wrong)),
             step=history.step,
             evidence={
                 "log_variance_change": measured,
@@ -103,11 +106,11 @@ class InitializerMismatch:
                 "log_variance_change_predicted_limit": self.log_limit,
                 "sigma_w2": stack.sigma_w2[wrong[0]],
                 "sigma_w2_suitable": target[wrong[0]],
-                "layers_of_depth": len(stack.layers),
+                "layers_of_depth": stack.depth,
             },
             message=(
                 f"fan_in x Var(w) is {stack.sigma_w2[wrong[0]]:.3g} where {activation} needs "
-                f"about {target[wrong[0]]:.3g}: over {len(stack.layers)} layers "
+                f"about {target[wrong[0]]:.3g}: over {stack.depth} layers "
                 f"{self._what_happens((forward, backward), moves, stack)}."
             ),
         )

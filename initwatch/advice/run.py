@@ -1,0 +1,226 @@
+"""Answers to faults of the run: learning rate, data, labels, output."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from initwatch.advice.weights import scale_input
+from initwatch.records import Advice, Finding, History, Statistic
+from initwatch.records.training import Training
+
+EARLY = 10  # optimizer steps: later, the learning rate has had its say
+# Weights that have grown a hundredfold since the first step are the updates' doing.
+DIVERGED = 100.0
+# Targets so many standard deviations wide are out of reach of steps made for outputs near 1.
+WIDE_TARGETS = 10.0
+# Updates of 1e-3 of the weights are customary, a tenth of that is slow (Karpathy 2015).
+SLOW_UPDATES = 1e-4
+
+
+def diverged(history: History) -> bool:
+    """True if some variable has grown a hundredfold since the first step, or is not finite."""
+    first, last = (
+        rows[0]
+        for rows in (history.first(Statistic.WEIGHT_RMS, 1), history.last(Statistic.WEIGHT_RMS, 1))
+    )
+    started = first > 0.0
+    grown = last[started] > DIVERGED * first[started]
+    return bool(grown.any() or np.isnan(last[np.isfinite(first)]).any())
+
+
+def other_rate(finding: Finding, training: Training, reason: str, factor: float = 0.1) -> Advice:
+    """The present learning rate times ``factor``, which is 0.1 or 10."""
+    rate = training.learning_rate
+    words = "a tenth of the present one" if factor < 1.0 else "ten times the present one"
+    new = words if rate is None else f"{rate * factor:.3g}"
+    code = (
+        f"keras.optimizers.{training.optimizer}(learning_rate={new})"
+        if rate is not None
+        else f"# learning_rate: {words}"
+    )
+    return Advice(
+        layer="",
+        kind="learning_rate",
+        current="unknown" if rate is None else f"{rate:.3g}",
+        suggested=new,
+        code=code,
+        reason=reason,
+        codes=(finding.code,),
+    )
+
+
+def revive(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """Dead units that are not explained by the weights' scale."""
+    early = finding.step - int(history.steps[0]) <= EARLY
+    activation = Advice(
+        layer=finding.layers[0],
+        kind="activation",
+        current="relu",
+        suggested="leaky_relu",
+        code='activation="leaky_relu"',
+        reason="A slope below zero lets a dead unit learn its way back (Maas et al. 2013).",
+        codes=(finding.code,),
+    )
+    if early:
+        return [activation]
+    return [
+        other_rate(
+            finding,
+            training,
+            "The units died after training began: an update threw their biases below every "
+            "input. A smaller learning rate keeps them alive.",
+        ),
+        activation,
+    ]
+
+
+def keep_finite(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """Numbers that overflow, or came in with the data, with signals that are sound over depth."""
+    evidence = finding.evidence
+    outputs, weights = evidence.get("activation_non_finite"), evidence.get("weight_non_finite")
+    source = next((layer for layer in history.layers if layer.kernel is not None), None)
+    grown = diverged(history) and weights == 0
+    if weights == 0 and not grown and source is not None:
+        # the weights that met this batch were finite: what is not came with the batch
+        # some ReLUs turn NaN into 0: then only the gradient of the first weights shows it
+        if (outputs and source.path in finding.layers) or finding.layers == [source.path]:
+            return [_mend_data("x", "inputs", finding)]
+        if outputs == 0:
+            return [_mend_data("y", "labels", finding)]
+    if finding.step == int(history.steps[0]):
+        path = finding.layers[0] if finding.layers else ""
+        return [scale_input(finding, path)]
+    return [
+        other_rate(
+            finding,
+            training,
+            "The first steps were finite, so the updates drove the weights out of range "
+            "(unless the data holds NaN in places: np.isfinite(x).all() tells).",
+        ),
+        Advice(
+            layer="",
+            kind="clipping",
+            current="none",
+            suggested="clip the global norm of the gradient",
+            code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
+            reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
+            codes=(finding.code,),
+        ),
+    ]
+
+
+def _mend_data(name: str, what: str, finding: Finding) -> Advice:
+    seen = {
+        "x": "what is not finite begins at the first layer: look at the inputs.",
+        "y": "so was every layer's output: look at the labels, or at a loss that takes log(0).",
+    }
+    return Advice(
+        layer="",
+        kind="data",
+        current="as given",
+        suggested=f"{what} without NaN and infinity",
+        code=f"assert np.isfinite({name}).all()",
+        reason=f"All weights were finite when this batch came, and {seen[name]}",
+        codes=(finding.code,),
+    )
+
+
+def give_gradient(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """Layers without a gradient, with no cause found before them."""
+    if diverged(history):
+        return [
+            other_rate(
+                finding,
+                training,
+                "Weights have grown a hundredfold since the first step: the updates drove the "
+                "network to where nothing has a slope any more.",
+            )
+        ]
+    head = next((layer for layer in history.layers if layer.is_output), None)
+    if head is not None and finding.severity == "error":
+        return [
+            Advice(
+                layer=head.path,
+                kind="output_loss",
+                current=head.class_name,
+                suggested="an output that depends on its input",
+                code='keras.layers.Dense(1, activation="sigmoid")'
+                if head.outputs == 1
+                else "# check the output activation against the loss",
+                reason=(
+                    "No gradient leaves the output: softmax over one unit is constant, and a "
+                    "ReLU at the output can be off for all examples."
+                ),
+                codes=(finding.code,),
+            )
+        ]
+    return [
+        Advice(
+            layer=finding.layers[0],
+            kind="activation",
+            current="as built",
+            suggested="a path from this layer to the loss",
+            code="# set trainable=False if this layer is not meant to learn",
+            reason="Everything behind this layer multiplies its gradient by exactly 0.",
+            codes=(finding.code,),
+        )
+    ]
+
+
+def start_learning(
+    finding: Finding, history: History, training: Training, alone: bool
+) -> list[Advice]:
+    """A loss that does not move.
+
+    Args:
+        finding: that of IW501.
+        history: what was measured.
+        training: how the model is trained.
+        alone: True if no other rule has found anything.
+    """
+    guess = finding.evidence.get("loss_of_a_constant")
+    if training.loss == "mean_squared_error" and guess is not None:
+        wide = float(np.sqrt(guess))
+        if wide > WIDE_TARGETS:
+            return [_scale_targets(finding, wide)]
+    largest = _largest_update(history)
+    if largest is None:
+        return []
+    sound = "Signals and gradients are sound, and" if alone else "Besides what else was found,"
+    moved = f"{sound} the largest update is {largest:.1e} of its weights a step"
+    if largest < SLOW_UPDATES:
+        reason = f"{moved}: too little to get anywhere (about 1e-3 is customary)."
+        return [other_rate(finding, training, reason, factor=10.0)]
+    if diverged(history):
+        reason = f"{moved}, and weights have grown a hundredfold: the learning rate is too large."
+        return [other_rate(finding, training, reason)]
+    reason = (
+        f"{moved}, neither too little nor evidently too much. If a smaller learning rate does "
+        "not help, look whether the labels can be told from the inputs at all: rows shuffled "
+        "apart, a wrong column, labels of another coding."
+    )
+    return [other_rate(finding, training, reason)]
+
+
+def _scale_targets(finding: Finding, wide: float) -> Advice:
+    return Advice(
+        layer="",
+        kind="target_scale",
+        current=f"standard deviation {wide:.3g}",
+        suggested="mean 0, standard deviation 1",
+        code="y = (y - y.mean(axis=0)) / y.std(axis=0)",
+        reason=(
+            f"The targets' standard deviation is {wide:.3g}, and outputs begin near 0: the output "
+            "layer must first grow to that size."
+        ),
+        codes=(finding.code,),
+    )
+
+
+def _largest_update(history: History) -> float | None:
+    """Median over the last 20 rows of the largest update ratio; None where none is known."""
+    if Statistic.UPDATE_RATIO not in history.series:
+        return None
+    ratios = history.last(Statistic.UPDATE_RATIO, 20)
+    known = ratios[:, np.isfinite(ratios).all(axis=0)]
+    return float(np.median(known, axis=0).max()) if known.size else None

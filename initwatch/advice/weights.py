@@ -1,0 +1,321 @@
+"""Answers to faults of weights and biases: initializers first, and what helps where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from initwatch.advice.initializers import initializer_for
+from initwatch.diagnosis.stack import PlainStack, plain_stack
+from initwatch.records import Advice, Finding, History, Kernel, LayerSpec, Statistic
+from initwatch.theory.choice import TEXTBOOK, Candidate, sigma_w2
+from initwatch.theory.propagation import DEPTH_SCALES
+from initwatch.theory.quadrature import mean_square_slope
+
+# A bias beyond two standard deviations of the pre-activation leaves less than one example in
+# forty on the other side of a ReLU's bend (normal distribution).
+BIAS_LIMIT = 2.0
+
+
+def mend_signal(
+    findings: Sequence[Finding], history: History, codes: tuple[str, ...]
+) -> list[Advice]:
+    """For signals that fade or grow over depth.
+
+    Args:
+        findings: those of ``SIGNAL_CODES``, causes first.
+        history: what was measured.
+        codes: codes of all findings that the advice answers.
+    """
+    stack = plain_stack(history)
+    if stack is None:
+        recurrent = any(layer.class_name in _RECURRENT for layer in history.layers)
+        return [
+            _normalize(
+                findings[0].layers,
+                codes,
+                "Theory follows stacks of dense and convolutional layers, which this is not; "
+                "normalising each layer's output holds the signal whatever its weights do "
+                f"({'Ba et al. 2016' if recurrent else 'Ioffe & Szegedy 2015'}).",
+                "LayerNormalization" if recurrent else "BatchNormalization",
+            )
+        ]
+    now = stack.theory.distortion
+    best = stack.candidates()[0]
+    if best.stack.distortion <= DEPTH_SCALES and now - best.stack.distortion > DEPTH_SCALES / 2:
+        return _initializers(stack, best, codes)
+    if best.stack.distortion > DEPTH_SCALES:
+        return _change_activation(stack, best, codes)
+    return [
+        _normalize(
+            [layer.path for layer in stack.layers],
+            codes,
+            "By theory the weights' scale suits the activations, so the cause is elsewhere; "
+            "normalising each layer holds the signal whatever it is (Ioffe & Szegedy 2015).",
+        )
+    ]
+
+
+def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) -> list[Advice]:
+    """One advice a layer whose weights' variance is not what the best family would give it."""
+    before, after = stack.theory, best.stack
+    out = []
+    for i, (layer, kernel) in enumerate(zip(stack.layers, stack.kernels, strict=True)):
+        family, scale = best.members[i]
+        target = sigma_w2(family, scale, kernel.fan_in, kernel.fan_out)
+        if abs(np.log(stack.sigma_w2[i] / target)) < 0.1:
+            continue  # within a tenth, as wide as a draw of a small kernel scatters
+        suggested, code = initializer_for(family, scale, kernel)
+        chi = min(i, len(before.chi) - 1)
+        out.append(
+            Advice(
+                layer=layer.path,
+                kind="initializer",
+                current=kernel.initializer,
+                suggested=suggested,
+                code=code,
+                predicted={
+                    "sigma_w2_before": stack.sigma_w2[i],
+                    "sigma_w2_after": target,
+                    "chi_before": before.chi[chi],
+                    "chi_after": after.chi[chi],
+                    "gradient_left_before": _left(before.log_backward),
+                    "gradient_left_after": _left(after.log_backward),
+                    "signal_left_before": _left(before.log_forward),
+                    "signal_left_after": _left(after.log_forward),
+                },
+                reason=(
+                    f"Theory for {stack.activation.name} over {stack.depth} layers: "
+                    f"gradient left at the input {_left(before.log_backward):.1e} now, "
+                    f"{_left(after.log_backward):.2g} with it; signal left at the output "
+                    f"{_left(before.log_forward):.1e} now, {_left(after.log_forward):.2g} with "
+                    f"it ({_SOURCES[family]})."
+                ),
+                codes=codes,
+                variable=kernel.variable,
+            )
+        )
+    return out
+
+
+_SOURCES = {
+    "he": "He et al. 2015, eq. 10",
+    "glorot": "Glorot & Bengio 2010, eq. 12",
+    "lecun": "LeCun et al. 1998; Klambauer et al. 2017",
+    "computed": "variance-preserving gain, Poole et al. 2016, eq. 3",
+}
+
+
+def _left(log_variance: float) -> float:
+    """RMS ratio from ln of a variance ratio."""
+    return float(np.exp(np.clip(log_variance / 2.0, -700.0, 700.0)))
+
+
+def _change_activation(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) -> list[Advice]:
+    """For stacks that no initializer mends: every layer needs the change."""
+    name = stack.activation.name
+    chi = mean_square_slope(stack.activation.function, stack.theory.q[0])
+    reason = (
+        f"No initializer mends {stack.depth} layers of {name}: with the best one the "
+        f"gradient left at the input is {_left(best.stack.log_backward):.1e}; E[phi'(z)^2] is "
+        f"{chi:.2g} a layer. ReLU with He weights keeps it at 1 (He et al. 2015, eq. 10)."
+    )
+    paths = list(dict.fromkeys(layer.path for layer in stack.layers))
+    exchange = [
+        Advice(
+            layer=path,
+            kind="activation",
+            current=name,
+            suggested="relu",
+            code='activation="relu", kernel_initializer="he_normal"',
+            predicted={
+                "gradient_left_before": _left(stack.theory.log_backward),
+                "gradient_left_best_initializer": _left(best.stack.log_backward),
+                "gradient_left_after": 1.0,
+            },
+            reason=reason,
+            codes=codes,
+        )
+        for path in paths
+    ]
+    keep = f"Or keep {name} and normalise in front of it in every layer (Ioffe & Szegedy 2015)."
+    return [*exchange, _normalize(paths, codes, keep)]
+
+
+_RECURRENT = frozenset(["RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional"])
+
+
+def _normalize(
+    paths: Sequence[str], codes: tuple[str, ...], reason: str, kind: str = "BatchNormalization"
+) -> Advice:
+    """One for all: a layer to put in, not a line to change."""
+    where = "between each kernel and its activation"
+    if kind == "LayerNormalization":
+        where = "behind each layer"
+    return Advice(
+        layer=paths[0] if len(set(paths)) == 1 else "",
+        kind="normalization",
+        current="none",
+        suggested=f"{kind} {where}",
+        code=f"keras.layers.{kind}()  # {where}",
+        reason=reason,
+        codes=codes,
+    )
+
+
+def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """A random initializer that matches each layer's own activation."""
+    out = []
+    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    std = history.first(Statistic.WEIGHT_STD, 1)[0]
+    for layer in history.layers:
+        if layer.path not in finding.layers or layer.kernel is None:
+            continue
+        first = layer.first_kernel
+        if first is not None and std[columns[first.variable]] == 0.0:
+            out.append(_random(first, "linear", layer.path, rms[columns[first.variable]], codes))
+        name = _activation_name(layer)
+        now = rms[columns[layer.kernel.variable]]
+        out.append(_random(layer.kernel, name, layer.path, now, codes))
+    return out
+
+
+def _random(kernel: Kernel, name: str, path: str, rms: float, codes: tuple[str, ...]) -> Advice:
+    """Random weights of the variance that suits activation ``name``."""
+    family = TEXTBOOK.get(name, "glorot")
+    suggested, code = initializer_for(family, 0.0, kernel)
+    return Advice(
+        layer=path,
+        kind="initializer",
+        current=kernel.initializer,
+        suggested=suggested,
+        code=code,
+        predicted={
+            "sigma_w2_before": kernel.fan_in * float(rms) ** 2,
+            "sigma_w2_after": sigma_w2(family, 0.0, kernel.fan_in, kernel.fan_out),
+            "different_units_before": 1.0,
+            "different_units_after": float(kernel.shape[-1]),
+        },
+        reason=(
+            f"Random weights part the units; this variance is the match for {name} "
+            f"({_SOURCES[family]})."
+        ),
+        codes=codes,
+        variable=kernel.variable,
+    )
+
+
+def centre_biases(history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """For layers whose biases outweigh what their weights make of an input of variance 1.
+
+    Judged at the first step, so that it is the initializer and not training that is to blame.
+    The output's bias may well be set to a prior and is left alone.
+    """
+    rms, mean = (
+        history.first(statistic, 1)[0]
+        for statistic in (Statistic.WEIGHT_RMS, Statistic.WEIGHT_MEAN)
+    )
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    biases = {v.layer: i for i, v in enumerate(history.variables) if v.role == "bias"}
+    out = []
+    for layer in history.layers:
+        kernel = layer.kernel
+        if kernel is None or layer.is_output or layer.path not in biases:
+            continue
+        if kernel.variable not in columns:
+            continue
+        name = _activation_name(layer)
+        family = TEXTBOOK.get(name, "glorot")
+        now = kernel.fan_in * float(rms[columns[kernel.variable]]) ** 2
+        suitable = sigma_w2(family, 0.0, kernel.fan_in, kernel.fan_out)
+        sigma = float(np.sqrt(max(now, suitable)))
+        bias = float(rms[biases[layer.path]])
+        if bias < BIAS_LIMIT * sigma:
+            continue
+        out.append(
+            Advice(
+                layer=layer.path,
+                kind="initializer",
+                current=f"biases of mean {float(mean[biases[layer.path]]):.3g}",
+                suggested=keras.initializers.Zeros(),
+                code='bias_initializer="zeros"',
+                predicted={"bias_over_sigma_before": bias / sigma, "bias_over_sigma_after": 0.0},
+                reason=(
+                    f"The biases are {bias:.3g} at the first step, {bias / sigma:.2g} times what "
+                    "the weights make of an input of variance 1: they decide for every example "
+                    f"where {name} stands (Lu et al. 2019)."
+                ),
+                codes=codes,
+                variable=history.variables[biases[layer.path]].path,
+            )
+        )
+    return out
+
+
+def _activation_name(layer: LayerSpec) -> str:
+    return layer.activation.name if layer.activation is not None else "linear"
+
+
+def unsaturate(finding: Finding, history: History) -> list[Advice]:
+    """Too large weights, too large inputs, or both."""
+    out = []
+    rms = history.last(Statistic.WEIGHT_RMS, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    for layer in history.layers:
+        kernel = layer.kernel
+        if kernel is None or kernel.variable not in columns or layer.signal not in finding.layers:
+            continue
+        now = kernel.fan_in * float(rms[columns[kernel.variable]]) ** 2
+        family = TEXTBOOK.get(_activation_name(layer), "glorot")
+        target = sigma_w2(family, 0.0, kernel.fan_in, kernel.fan_out)
+        if now < 4.0 * target:  # twice the intended standard deviation
+            continue
+        suggested, code = initializer_for(family, 0.0, kernel)
+        out.append(
+            Advice(
+                layer=layer.path,
+                kind="initializer",
+                current=kernel.initializer,
+                suggested=suggested,
+                code=code,
+                predicted={"sigma_w2_before": now, "sigma_w2_after": target},
+                reason=(
+                    f"fan_in x Var(w) is {now:.3g}, {now / target:.3g} times what "
+                    f"{_activation_name(layer)} is meant to have ({_SOURCES[family]})."
+                ),
+                codes=(finding.code,),
+                variable=kernel.variable,
+            )
+        )
+    if out:
+        return out
+    first = next((layer for layer in history.layers if layer.kernel is not None), None)
+    if first is not None and first.signal in finding.layers:
+        return [scale_input(finding, first.path)]
+    return [
+        _normalize(
+            finding.layers,
+            (finding.code,),
+            "The weights are not too large; normalising the pre-activation brings it back into "
+            "the slope of the activation (Ioffe & Szegedy 2015).",
+        )
+    ]
+
+
+def scale_input(finding: Finding, path: str) -> Advice:
+    """For inputs that are too large for weights that suit the activation."""
+    return Advice(
+        layer=path,
+        kind="input_scale",
+        current="as given",
+        suggested="mean 0, standard deviation 1 per feature",
+        code="x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-7)",
+        reason=(
+            "The weights suit the activation, so the first layer's input is what is too large; "
+            "initializers assume inputs of variance 1 (LeCun et al. 1998, sec. 4.3)."
+        ),
+        codes=(finding.code,),
+    )
