@@ -218,9 +218,13 @@ def _scale_targets(finding: Finding, wide: float) -> Advice:
 
 
 def _largest_update(history: History) -> float | None:
-    """Median over the last 20 rows of the largest update ratio; None where none is known."""
+    """Median over the last 20 rows of the largest kernel's update ratio; None if unknown.
+
+    Kernels only: a bias that starts at zero is as large as its updates, at any learning rate.
+    """
+    kernels = [variable.role.endswith("kernel") for variable in history.variables]
     if Statistic.UPDATE_RATIO not in history.series:
         return None
-    ratios = history.last(Statistic.UPDATE_RATIO, 20)
+    ratios = history.last(Statistic.UPDATE_RATIO, 20)[:, kernels]
     known = ratios[:, np.isfinite(ratios).all(axis=0)]
     return float(np.median(known, axis=0).max()) if known.size else None

@@ -15,6 +15,8 @@ class Trend:
         start: median of the first tenth (at least 5 points).
         end: median of the last tenth (at least 5 points).
         fall: (start - end) / |start|: relative fall over the series.
+        steady: relative fall over the series by the median slope of all pairs (Sen 1968), which
+            one odd batch does not move.
         noise: standard deviation from point to point, from first differences, relative to
             |start|: not inflated by the trend itself.
         z: Mann-Kendall's statistic: standard deviations by which the number of falling pairs
@@ -24,6 +26,7 @@ class Trend:
     start: float
     end: float
     fall: float
+    steady: float
     noise: float
     z: float
 
@@ -37,7 +40,7 @@ def _pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def trend_of(values: NDArray[np.float64]) -> Trend:
-    """The trend of float64[n], n >= 10 finite values (Mann 1945; Kendall 1975, no ties)."""
+    """The trend of float64[n], n >= 10 finite values (Mann 1945; Kendall 1975)."""
     tenth = max(5, len(values) // 10)
     start = float(np.median(values[:tenth]))
     end = float(np.median(values[-tenth:]))
@@ -50,6 +53,8 @@ def trend_of(values: NDArray[np.float64]) -> Trend:
         points = np.add.reduceat(points, starts) / np.diff([*starts, len(points)])
     n = len(points)
     earlier, later = _pairs(n)
-    score = float(np.sum(np.sign(points[later] - points[earlier])))
+    rises = points[later] - points[earlier]
+    steady = -float(np.median(rises / (later - earlier))) * (n - 1) / size
+    score = float(np.sum(np.sign(rises)))
     spread = np.sqrt(n * (n - 1) * (2 * n + 5) / 18.0)
-    return Trend(start, end, (start - end) / size, noise, score / spread)
+    return Trend(start, end, (start - end) / size, steady, noise, float(score / spread))

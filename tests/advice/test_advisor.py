@@ -263,7 +263,7 @@ def test_wide_targets_are_told_from_a_learning_rate():
     assert advice.kind == "target_scale"
 
 
-def test_labels_that_have_nothing_to_do_with_the_inputs():
+def test_a_learning_rate_far_too_small_is_told_by_the_updates():
     hidden = [layers.Dense(32, activation="relu") for _ in range(2)]
     _, report = run(hidden, optimizer=keras.optimizers.SGD(1e-7), epochs=30)
     assert [f.symptom for f in report.findings] == ["stalled_loss"]

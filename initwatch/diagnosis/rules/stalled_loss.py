@@ -22,15 +22,16 @@ class StalledLoss:
     Why it hurts:
         Nothing is being learned.
     How it is measured:
-        The step's own losses: no significant downward trend (Mann-Kendall z above -3), a
-        fall below 2 %, and a level not below 0.95 of the loss of the best constant prediction
-        on the same batches. Taken back when the loss begins to fall.
+        The step's own losses: no significant downward trend (Mann-Kendall z above -3, or a
+        steady fall below 0.1 %), a fall below 2 % from first to last, and, over the last tenth
+        of the steps seen, a loss not below 0.95 of that of the best constant prediction on the
+        same batch. Taken back when the loss begins to fall.
     What it does not flag:
         A converged or fine-tuned model (its loss is below a constant guess); a slow but
         steady fall under noise; a run that has fallen and is flat now.
 
     References:
-        Mann 1945; Kendall 1975.
+        Mann 1945; Kendall 1975; Sen 1968 (median slope).
     """
 
     code: ClassVar[str] = "IW501"
@@ -45,6 +46,9 @@ class StalledLoss:
     max_z: Threshold = threshold(
         -3.0, unit="standard deviations", source="one trendless run in 700 by chance"
     )
+    negligible: Threshold = threshold(
+        1e-3, unit="relative fall", source="learning only class frequencies of digits gives 1e-3"
+    )
     trivial_share: Threshold = threshold(
         0.95, unit="loss / loss of a constant", source="batch entropy is up to 5 % low at batch 32"
     )
@@ -57,17 +61,24 @@ class StalledLoss:
         if len(losses) < self.min_points or steps[-1] - steps[0] < self.min_span:
             return
         trend = trend_of(losses)
-        if trend.fall > self.min_fall or trend.z < self.max_z:
+        # batches that come round again, or one batch of all rows, have no noise: there a fall of
+        # nothing is significant too
+        falls = trend.z < self.max_z and trend.steady > self.negligible
+        if trend.fall > self.min_fall or falls:
             return
-        trivial = history.trivial_losses[finite]
-        known = np.isfinite(trivial)
+        late = slice(-max(5, len(losses) // 10), None)
+        trivial, losses = history.trivial_losses[finite][late], losses[late]
+        known = trivial > 0.0  # on a batch of one row a constant is always right
         guess = float(np.median(trivial[known])) if known.any() else None
-        if guess is not None and trend.end < self.trivial_share * guess:
-            return
+        if guess is not None:
+            share = float(np.median(losses[known] / trivial[known]))
+            if share < self.trivial_share:
+                return
         evidence: dict[str, float | int] = {
             "loss_fall": trend.fall,
             "loss_fall_limit": self.min_fall,
             "trend_z": trend.z,
+            "steady_fall": trend.steady,
             "loss_start": trend.start,
             "loss_now": trend.end,
             "batch_noise": trend.noise,
@@ -75,6 +86,7 @@ class StalledLoss:
         }
         if guess is not None:
             evidence["loss_of_a_constant"] = guess
+            evidence["loss_share_of_a_constant"] = share
         against = f", that of a constant guess ({guess:.4g})" if guess is not None else ""
         yield Finding(
             code=self.code,

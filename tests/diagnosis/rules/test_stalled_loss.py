@@ -46,6 +46,29 @@ def test_a_slow_fall_under_noise_is_no_stall(seed):
     assert judged(slow) is None
 
 
+def test_a_significant_fall_of_nothing_is_a_stall():
+    # one batch of all rows: no noise, so any trend is significant
+    finding = judged(LN_10 * np.linspace(1.0, 1.0 - 1e-4, 200))
+    assert finding.evidence["trend_z"] < -3.0
+    assert finding.evidence["steady_fall"] == pytest.approx(1e-4, rel=0.01)
+    assert judged(LN_10 * np.linspace(1.0, 0.99, 200)) is None
+    # eight batches that come round in the same order
+    rounds = np.tile(flat(8, noise=0.05), 40) * np.linspace(1.0, 1.0 - 1e-5, 320)
+    assert judged(rounds) is not None
+
+
+def test_a_batch_whose_targets_are_wide_is_compared_with_its_own_guess():
+    # the last batches' targets vary less than most: so does the loss of guessing them
+    wide = np.concatenate([np.ones(180), np.full(20, 1.1), np.full(20, 0.98)])
+    losses = flat(220)
+    assert judged(losses * wide, LN_10 * wide) is not None
+    assert judged(losses, LN_10 * np.where(np.arange(220) < 190, 1.0, 1.1)) is None
+
+
+def test_batches_of_one_row_have_no_guess_to_compare_with():
+    assert judged(flat(), trivial=0.0).severity == "info"
+
+
 def test_a_falling_loss_is_healthy():
     assert judged(LN_10 * np.exp(-np.arange(200) / 100.0)) is None
 
