@@ -42,7 +42,12 @@ class Call:
 
 @dataclass(slots=True)
 class Applied:
-    """One call of an optimizer's ``apply``."""
+    """One update of an optimizer: variables, their gradients, their values around it.
+
+    Attributes:
+        iterations: the optimizer's count before the update.
+        loss_scale: the factor on the loss that the gradients still carry, None without one.
+    """
 
     optimizer: Any
     variables: list[Any]
@@ -69,9 +74,10 @@ class Observer:
         self.loss: Any = None
         self.labels: tuple[Any, Any, Any] | None = None
         self.prediction_origins: Origins | None = None
+        self.faults = faults
         self._backend = backend
-        self._faults = faults
         self._place = backend.place()
+        self._differentiated = False  # a layer with trainable weights has been called
         self._known: dict[int, int] = {}
         # ids are only good while their tensors live
         self._alive: list[Any] = []
@@ -89,9 +95,9 @@ class Observer:
         try:
             for layer in watched_layers(self.model):
                 shadow(layer, "call", self._watched_call(layer, layer.call))
-            for optimizer in optimizers_of(self.model):
-                shadow(optimizer, "apply", self._watched_apply(optimizer, optimizer.apply))
             shadow(self.model, "compute_loss", self._watched_loss(self.model.compute_loss))
+            for owner, name, wrapper in self._backend.shadows(self):
+                shadow(owner, name, wrapper)
             yield
         finally:
             for owner, name, was_there, previous in reversed(undo):
@@ -100,13 +106,21 @@ class Observer:
                 else:
                     owner.__dict__.pop(name, None)
 
+    def enter(self) -> None:
+        """The step goes on in another place: layers are called inside a gradient."""
+        self._place = self._backend.place()
+
+    def is_here(self) -> bool:
+        """True where tensors can be carried out of: not inside a loop or a branch."""
+        return bool(self._backend.place() == self._place)
+
     def _watched_call(self, layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             outputs = original(*args, **kwargs)
             # inside the loop of an RNN or a branch, tensors cannot be carried out
-            if self._backend.place() is not self._place:
+            if not self.is_here():
                 return outputs
-            with self._faults.contained("capture", LOST):
+            with self.faults.contained("capture", LOST):
                 return self._tapped(layer, (args, kwargs), outputs)
             return outputs
 
@@ -134,7 +148,11 @@ class Observer:
             origins = self._origins_by_identity(inputs)
         between = self._origins_of_all(inputs).operations
         call = Call(layer, output, origins, frozenset(between))
-        tapped = self._backend.tap(output, call.gradients.append)
+        # what a frozen part puts out has no gradient unless a weight before it has one
+        self._differentiated |= bool(layer.trainable_variables)
+        tapped = output
+        if self._differentiated:
+            tapped = self._backend.tap(output, call.gradients.append)
         call.output = tapped
         self._known[id(tapped)] = len(self.calls)
         self._alive += [output, tapped]
@@ -159,16 +177,19 @@ class Observer:
                 from_input = True
         return Origins(known, from_input, operations)
 
-    def _watched_apply(self, optimizer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    def watched_apply(self, optimizer: Any) -> Callable[..., Any]:
+        """What stands in for ``optimizer.apply`` where that changes variables in place."""
+        original = optimizer.apply
+
         def apply(grads: Any, trainable_variables: Any = None) -> Any:
             grads = list(grads)
             record: Applied | None = None
-            if self._backend.place() is self._place:
-                with self._faults.contained("capture", LOST):
+            if self.is_here():
+                with self.faults.contained("capture", LOST), self._backend.reading():
                     record = self._before_apply(optimizer, grads, trainable_variables)
             result = original(grads, trainable_variables)
             if record is not None:
-                with self._faults.contained("capture", LOST):
+                with self.faults.contained("capture", LOST), self._backend.reading():
                     record.after = [self._backend.read(variable) for variable in record.variables]
                     self.applied.append(record)
             return result
@@ -193,8 +214,8 @@ class Observer:
     def _watched_loss(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def compute_loss(*args: Any, **kwargs: Any) -> Any:
             loss = original(*args, **kwargs)
-            if self._backend.place() is self._place:
-                with self._faults.contained("capture", LOST):
+            if self.is_here():
+                with self.faults.contained("capture", LOST):
                     names = ("x", "y", "y_pred", "sample_weight")
                     given = {**dict(zip(names, args, strict=False)), **kwargs}
                     self.loss = loss

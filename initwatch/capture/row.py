@@ -100,9 +100,8 @@ def build_row(
                 active.append(once(reductions.active_units)(units_output))
         else:
             unread.append(call.layer)
-        for gradient in call.gradients:
-            delta = reductions.matrix(backend.apart(backend.dense(gradient)))
-            add(Source.DELTA, index, once(reductions.delta_sums)(delta))
+        for handed in call.gradients:
+            add(Source.DELTA, index, backend.delta_sums(handed))
     variables: list[Any] = []
     for applied in observer.applied:
         _add_applied(applied, variables, units, backend, add)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from initwatch.capture import activations as activation_functions
 from initwatch.capture import backends
-from initwatch.capture.backends.protocol import Flag, Register, Rehearsal, TrainFunction
+from initwatch.capture.backends.protocol import Rehearsal, TrainFunction
 from initwatch.capture.observer import LOST, Observer
 from initwatch.capture.reductions import HISTOGRAM_WIDTH
 from initwatch.capture.row import Reading, Row, build_row, variable_specs
@@ -91,16 +91,12 @@ class Session:
         self._asked = False  # whether this fit's steps can be rehearsed
         self._checks_left = CHECKS
         self._regrouped = False  # ours and the user's own step were seen to differ
+        self._traced: tuple[Observer, Row] | None = None  # the newest step that was seen
         self._structure: Structure | None = None
-        self._sums: Register | None = None
-        self._active: Register | None = None
-        self._histograms: Register | None = None
-        self._counter: Register | None = None
-        self._counted = 0
-        self._draw: Flag = self._backend.flag()
+        self._outbox = self._backend.outbox(int(model.steps_per_execution))
+        self._draw = self._backend.flag()
         self._drawing = False
         self._installed: tuple[bool, Any] | None = None
-        self._steps_per_execution = int(model.steps_per_execution)
         # phi is evaluated on numbers now: inside the traced step that is not possible
         self._activations: dict[int, Activation | None] = {}
         self._readings: dict[int, Reading] = {}
@@ -177,25 +173,25 @@ class Session:
         else:
             self.model.__dict__.pop("train_function", None)
 
-    def _armed(self, iterator: Any) -> Any:
+    def _armed(self, *args: Any) -> Any:
         """Stands in for the model's train function during one batch."""
         previous = self._installed[1] if self._installed else None
         self.disarm()
-        if previous is not None and not self._paths and not self._model_is_built(iterator):
+        if previous is not None and not self._paths and not self._model_is_built(*args):
             # whatever stands in the way: the user's own step builds the model, or says what it is
-            return previous(iterator)
+            return previous(*args)
         try:
-            rehearsal = self._prepared(iterator)
+            rehearsal = self._prepared(*args)
         except Exception as error:
             if previous is None:
                 raise
             self._give_up(error)
-            return previous(iterator)
+            return previous(*args)
         if rehearsal is not None and previous is not None:
-            return self._rehearsed(rehearsal, previous, iterator)
+            return self._rehearsed(rehearsal, previous, *args)
         assert self._instrumented is not None
         try:
-            result = self._instrumented(iterator)
+            result = self._instrumented(*args)
         except self._backend.end_of_data:
             raise
         except Exception as error:
@@ -203,13 +199,13 @@ class Session:
                 raise  # the instrumented step works: this is the training's own error
             # The first run failed, perhaps through us. The user's own step decides: if the
             # model itself is at fault it raises the same error, unchanged.
-            result = previous(iterator)
+            result = previous(*args)
             self._give_up(error)
             return result
         self._hand_out()
         return result
 
-    def _model_is_built(self, iterator: Any) -> bool:
+    def _model_is_built(self, *args: Any) -> bool:
         """Builds the model from the shapes of the coming batch; False if that is not possible.
 
         Tried once: after a step of its own a model is as built as it will be.
@@ -217,51 +213,40 @@ class Session:
         if self._built or _is_built(self.model):
             return True
         self._built = True
-        return self._backend.build_model(self.model, iterator)
+        return self._backend.build_model(self.model, *args)
 
-    def _prepared(self, iterator: Any) -> Rehearsal | None:
+    def _prepared(self, *args: Any) -> Rehearsal | None:
         """Makes the instrumented step; how to rehearse the coming one, None if it need not be."""
         if not self._paths:
             self._learn_model()
         if self._instrumented is None:
-            self._instrumented = self._backend.build(self.model, self._watched_step())
+            self._instrumented = self._backend.build(
+                self.model, self._watched_step(), self._outbox, self._draw
+            )
         if not self._asked:
             self._asked = True
             known = self._rehearsal
-            if known is None or not known.serves(self._instrumented, iterator):
-                self._rehearsal = self._backend.rehearsal(self._instrumented, iterator)
+            if known is None or not known.serves(self._instrumented, *args):
+                self._rehearsal = self._backend.rehearsal(self.model, self._instrumented, *args)
                 self._checks_left = CHECKS
                 self._regrouped = False
         wary = self._regrouped or self._drawing or self._checks_left > 0
         return self._rehearsal if wary else None
 
-    def _rehearsed(self, rehearsal: Rehearsal, own: TrainFunction, iterator: Any) -> Any:
-        """Runs our step, puts everything back, and runs the user's own on the same batches.
-
-        A compiler may regroup arithmetic when a tensor gets a second reader. Whether it did is
-        seen in the weights: they are compared after both steps.
-        """
-        if not rehearsal.take(iterator, self._steps_per_execution):
-            return own(iterator)  # which says in its own way that the data has ended
+    def _rehearsed(self, rehearsal: Rehearsal, own: TrainFunction, *args: Any) -> Any:
+        """Runs our step, puts everything back, and runs the user's own on the same batches."""
         assert self._instrumented is not None
-        failure: Exception | None = None
-        before = rehearsal.state()
-        try:
-            self._instrumented(rehearsal.play())
-            after = rehearsal.state()
-        except Exception as error:
-            failure = error
-        finally:
-            rehearsal.put_back(before)
-        result = own(rehearsal.play())
-        if failure is not None:
+        done = rehearsal.both(self._instrumented, own, *args)
+        if done is None:
+            return own(*args)  # which says in its own way that the data has ended
+        if done.failure is not None:
             # the user's own step works: the fault is ours
-            self._give_up(failure)
-            return result
+            self._give_up(done.failure)
+            return done.result
         self._checks_left -= 1
-        self._regrouped = self._regrouped or not rehearsal.equal(after, rehearsal.state())
+        self._regrouped = self._regrouped or not done.equal
         self._hand_out()
-        return result
+        return done.result
 
     def _give_up(self, error: Exception) -> None:
         self.broken = True
@@ -288,18 +273,40 @@ class Session:
             observer = Observer(self.model, self._backend, self._faults)
             with observer.installed():
                 result = original(*args, **kwargs)
-            with self._faults.contained("capture", LOST):
+            with self._faults.contained("capture", LOST), self._backend.reading():
                 row = build_row(observer, self._backend, self._readings, self._units)
                 if row is not None:
-                    self._push(observer, row)
+                    self._send(observer, row)
             return result
 
         return train_step
 
     # ------------------------------------------------------------------ rows
 
-    def _push(self, observer: Observer, row: Row) -> None:
-        """Inside the step: stores the row where the host finds it."""
+    def _send(self, observer: Observer, row: Row) -> None:
+        """Inside the step: lets the row out to the host."""
+        self._traced = (observer, row)
+        out = {"sums": row.sums}
+        if row.active is not None:
+            out["active"] = row.active
+        if row.histogram_groups:
+            count = len(row.histogram_groups) * HISTOGRAM_WIDTH
+            # counted only where they are wanted: a pass over every tensor
+            out["histograms"] = keras.ops.cond(
+                self._draw.value(),
+                lambda: keras.ops.reshape(row.histograms(), (-1,)),
+                lambda: keras.ops.zeros((count,), "float32"),
+            )
+        self._outbox.put(out)
+
+    def _describe(self) -> Structure | None:
+        """On the host: what the newest rows mean; None if no step was seen."""
+        if self._traced is None:
+            return self._structure
+        assert self._instrumented is not None
+        observer, row = self._traced
+        self._traced = None
+        self._backend.settle(self._instrumented, observer)
         if self._structure is None or self._structure.layout != row.layout:
             self._structure = Structure(
                 layout=row.layout,
@@ -308,28 +315,12 @@ class Session:
                 histogram_groups=row.histogram_groups,
                 unread=tuple(self._paths[id(layer)] for layer in row.unread),
             )
-            rows = self._steps_per_execution
-            self._sums = self._backend.register(rows, row.layout.width, "float32")
-            self._counter = self._backend.register(1, 1, "int64")
-            self._counted = 0
-            if row.layout.activity:
-                self._active = self._backend.register(rows, row.layout.activity_width, "bool")
-            if row.histogram_groups:
-                width = len(row.histogram_groups) * HISTOGRAM_WIDTH
-                self._histograms = self._backend.register(1, width, "float32")
-        assert self._sums is not None
-        assert self._counter is not None
-        self._sums.push(row.sums)
-        self._counter.add_one()
-        if self._active is not None and row.active is not None:
-            self._active.push(row.active)
-        if self._histograms is not None:
-            store = self._histograms
-            self._draw.when(lambda: store.push(keras.ops.reshape(row.histograms(), (-1,))))
+        return self._structure
 
     def _read(self) -> None:
         """On the host: hands out the rows of the execution that just ended."""
-        if self._structure is None or self._sums is None or self._counter is None:
+        structure = self._describe()
+        if structure is None:
             self.broken = True
             self._faults.add(
                 "capture",
@@ -338,18 +329,21 @@ class Session:
                 "nothing is measured in this run.",
             )
             return
-        total = int(self._counter.read(1)[0, 0])
-        fresh = min(total - self._counted, self._steps_per_execution)
-        self._counted = total
-        if fresh <= 0:
+        rows = self._outbox.take()
+        if not rows:
             return
-        active = np.zeros((fresh, 0), dtype=np.bool_)
-        if self._active is not None:
-            active = self._active.read(fresh)
+        nothing = np.zeros(0, dtype=np.bool_)
         histograms = None
-        if self._drawing and self._histograms is not None:
-            histograms = self._histograms.read(1)[0].reshape(-1, HISTOGRAM_WIDTH)
-        self._deliver(Sample(self._structure, self._sums.read(fresh), active, histograms))
+        if self._drawing and structure.histogram_groups:
+            histograms = rows[-1]["histograms"].reshape(-1, HISTOGRAM_WIDTH)
+        self._deliver(
+            Sample(
+                structure,
+                np.stack([row["sums"] for row in rows]),
+                np.stack([row.get("active", nothing) for row in rows]),
+                histograms,
+            )
+        )
 
 
 def _is_built(model: keras.Model) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -10,20 +12,19 @@ from numpy.typing import NDArray
 from initwatch.capture.reductions import Reduction
 
 TrainStep = Callable[..., Any]
-TrainFunction = Callable[[Any], Any]
+# Called by ``fit`` for each batch: with an iterator (TensorFlow), state and iterator (JAX), or
+# a batch (torch).
+TrainFunction = Callable[..., Any]
 
 
-class Register(Protocol):
-    """A shift register of rows on the device, owned by the session, not by the model."""
+class Outbox(Protocol):
+    """Carries rows out of the step; owned by the session, not by the model."""
 
-    def push(self, row: Any) -> None:
-        """Inside the step: appends one row, dropping the oldest."""
+    def put(self, row: Mapping[str, Any]) -> None:
+        """Inside the step: sends one row, a few vectors by name."""
 
-    def add_one(self) -> None:
-        """Inside the step: counts one up in every cell."""
-
-    def read(self, rows: int) -> NDArray[Any]:
-        """On the host: the newest ``rows`` rows, oldest first."""
+    def take(self) -> list[Mapping[str, NDArray[Any]]]:
+        """On the host: the rows that were sent since the last time, oldest first."""
 
 
 class Flag(Protocol):
@@ -32,30 +33,37 @@ class Flag(Protocol):
     def set(self, value: bool) -> None:
         """On the host."""
 
-    def when(self, action: Callable[[], None]) -> None:
-        """Inside the step: runs ``action`` if the switch is on."""
+    def value(self) -> Any:
+        """Inside the step: a bool tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What came of a step that was rehearsed.
+
+    Attributes:
+        result: what the user's own step gave.
+        equal: whether both left the same values in every variable, bit for bit.
+        failure: what ours raised, None if it ran.
+    """
+
+    result: Any
+    equal: bool
+    failure: Exception | None
 
 
 class Rehearsal(Protocol):
-    """Lets a train function run on coming batches and then undoes all that it did."""
+    """Runs a train function of ours, undoes all that it did, and runs the user's own.
 
-    def serves(self, function: TrainFunction, iterator: Any) -> bool:
+    A compiler may regroup arithmetic when a tensor gets a second reader. Whether it did is
+    seen in the weights: they are compared after both steps.
+    """
+
+    def serves(self, function: TrainFunction, *args: Any) -> bool:
         """True if it was made for this function and for data of this kind."""
 
-    def take(self, iterator: Any, batches: int) -> bool:
-        """Takes up to that many batches out of ``iterator``; False if none was left."""
-
-    def play(self) -> Any:
-        """An iterator over the batches taken, from the first one."""
-
-    def state(self) -> Any:
-        """The value of every variable that the function touches, ours excepted."""
-
-    def put_back(self, state: Any) -> None:
-        """Gives those variables the values of ``state``."""
-
-    def equal(self, first: Any, second: Any) -> bool:
-        """True if two states are the same bit for bit."""
+    def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
+        """Runs both on the same coming batches; None if no batch was left."""
 
 
 class Backend(Protocol):
@@ -67,27 +75,43 @@ class Backend(Protocol):
     def refusal(self, model: Any) -> str | None:
         """Why this model's training cannot be observed, None if it can."""
 
-    def build(self, model: Any, train_step: TrainStep) -> TrainFunction:
-        """A train function that runs ``train_step``; the model is left as it was."""
+    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+        """A train function that runs ``train_step``; the model is left as it was.
 
-    def build_model(self, model: Any, iterator: Any) -> bool:
+        What ``train_step`` puts into ``outbox`` and reads from ``flag`` goes through it.
+        """
+
+    def build_model(self, model: Any, *args: Any) -> bool:
         """Makes the weights of a model from the shapes of its data; False if it cannot be done.
 
         Weights are those that the model's own first step would make.
         """
 
-    def rehearsal(self, function: TrainFunction, iterator: Any) -> Rehearsal | None:
+    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> Rehearsal | None:
         """For a train function that ``build`` made and the data of this fit.
 
         None if what it does needs no rehearsal, being run operation by operation, or if it
         cannot be undone.
         """
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Surrounds our own arithmetic inside the step: it has no part in its gradients."""
+
     def place(self) -> Any:
-        """A token for the graph that is being built; differs inside loops and branches."""
+        """A token for the graph that is being built; unequal inside loops and branches."""
+
+    def shadows(self, observer: Any) -> list[tuple[Any, str, Callable[..., Any]]]:
+        """(owner, name of a method, what stands in for it) while a step is observed.
+
+        Besides layers' ``call`` and the model's ``compute_loss``: what this backend's optimizers
+        are applied by, and whatever else it takes to see its steps.
+        """
 
     def tap(self, x: Any, on_gradient: Callable[[Any], None]) -> Any:
-        """The identity of ``x``; ``on_gradient`` is handed dL/dx when it is computed."""
+        """The identity of ``x``; ``on_gradient`` is handed dL/dx, or what stands for it."""
+
+    def delta_sums(self, handed: Any) -> Any:
+        """``reductions.delta_sums`` of the dL/dx for which a tap handed this out."""
 
     def is_tensor(self, x: Any) -> bool:
         """True for a tensor of this backend (not a variable, not a NumPy array)."""
@@ -101,6 +125,9 @@ class Backend(Protocol):
     def origins(self, x: Any, known: dict[int, int]) -> Origins:
         """Which of the ``known`` tensors (id -> index) ``x`` was computed from."""
 
+    def settle(self, function: TrainFunction, observer: Any) -> None:
+        """After the first run: fills in origins that could not be told inside the step."""
+
     def may_be_fused(self, x: Any) -> bool:
         """True if the compiler may merge what computes ``x`` with the one that reads it."""
 
@@ -110,8 +137,8 @@ class Backend(Protocol):
     def once(self, reduction: Reduction) -> Reduction:
         """The same function of matrices, traced once for all of them where that is possible."""
 
-    def register(self, rows: int, width: int, dtype: str) -> Register:
-        """A new register; may be called inside a trace."""
+    def outbox(self, rows: int) -> Outbox:
+        """A new one, for at most so many rows between one ``take`` and the next."""
 
     def flag(self) -> Flag:
         """A new switch, off."""

@@ -6,7 +6,8 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -15,8 +16,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework import op_def_registry
 
-from initwatch.capture.backends.protocol import Origins, TrainFunction, TrainStep
-from initwatch.capture.reductions import Reduction
+from initwatch.capture.backends.protocol import (
+    Flag,
+    Origins,
+    Outbox,
+    Rehearsed,
+    TrainFunction,
+    TrainStep,
+)
+from initwatch.capture.observer import Observer, optimizers_of
+from initwatch.capture.reductions import Reduction, delta_sums, matrix
 
 # Operations that move elements without changing them: a tensor behind them is the same signal.
 STRUCTURAL = frozenset(
@@ -65,25 +74,38 @@ def _variable(value: Any) -> Any:
     return variable
 
 
-class _Register:
-    """A ``tf.Variable`` [rows, width] that is shifted by one row a step."""
+class _Outbox:
+    """Shift registers [rows, width], one a name, and a count of the rows sent."""
 
-    def __init__(self, rows: int, width: int, dtype: str) -> None:
-        self._variable = _variable(np.zeros((rows, width), dtype))
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._registers: dict[str, Any] = {}
+        self._count = _variable(np.zeros((), "int64"))
+        self._taken = 0
 
-    def push(self, row: Any) -> None:
-        self._variable.assign(tf.concat([self._variable[1:], row[None]], axis=0))
+    def put(self, row: Mapping[str, Any]) -> None:
+        for name, values in row.items():
+            shape = (self._rows, int(values.shape[0]))
+            register = self._registers.get(name)
+            if register is None or tuple(register.shape) != shape:
+                # also a step traced anew for other data, with other things to say
+                register = _variable(np.zeros(shape, values.dtype.as_numpy_dtype))
+                self._registers[name] = register
+            register.assign(tf.concat([register[1:], values[None]], axis=0))
+        self._count.assign_add(tf.ones_like(self._count))
 
-    def add_one(self) -> None:
-        self._variable.assign_add(tf.ones_like(self._variable))
-
-    def read(self, rows: int) -> NDArray[Any]:
-        values: NDArray[Any] = self._variable.numpy()
-        return values[len(values) - rows :]
+    def take(self) -> list[Mapping[str, NDArray[Any]]]:
+        total = int(self._count.numpy())
+        fresh = min(total - self._taken, self._rows)
+        self._taken = total
+        if fresh <= 0:
+            return []
+        values = {name: register.numpy()[-fresh:] for name, register in self._registers.items()}
+        return [{name: rows[i] for name, rows in values.items()} for i in range(fresh)]
 
 
 class _Flag:
-    """A ``tf.Variable`` read by ``tf.cond``: what it guards costs nothing while it is off."""
+    """A ``tf.Variable``: what ``tf.cond`` guards with it costs nothing while it is off."""
 
     def __init__(self) -> None:
         self._variable = _variable(False)
@@ -91,24 +113,16 @@ class _Flag:
     def set(self, value: bool) -> None:
         self._variable.assign(value)
 
-    def when(self, action: Callable[[], None]) -> None:
-        if tf.executing_eagerly():
-            if bool(self._variable.numpy()):
-                action()
-            return
-
-        def taken() -> Any:
-            action()
-            return tf.constant(True)
-
-        tf.cond(self._variable, taken, lambda: tf.constant(False))
+    def value(self) -> Any:
+        return self._variable.read_value()
 
 
 class _Rehearsal:
     """See ``protocol.Rehearsal``."""
 
-    def __init__(self, graph: Any, element_spec: Any) -> None:
+    def __init__(self, model: Any, graph: Any, element_spec: Any) -> None:
         self._graph = graph
+        self._steps = int(model.steps_per_execution)
         self._variables = [v for v in graph.variables if not hasattr(v, OWN)]
         self._batches: list[Any] = []
         # the same element spec as the fit's own iterator, so that no function is traced again
@@ -116,31 +130,36 @@ class _Rehearsal:
             lambda: iter(self._batches), output_signature=element_spec
         )
 
-    def serves(self, function: TrainFunction, iterator: Any) -> bool:
-        return _traced(function, iterator) is self._graph
+    def serves(self, function: TrainFunction, *args: Any) -> bool:
+        return _traced(function, *args) is self._graph
 
-    def take(self, iterator: Any, batches: int) -> bool:
-        self._batches = list(itertools.islice(iterator, batches))
-        return bool(self._batches)
+    def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
+        self._batches = list(itertools.islice(args[0], self._steps))
+        if not self._batches:
+            return None
+        failure: Exception | None = None
+        before = after = self._state()
+        try:
+            ours(iter(self._dataset))
+            after = self._state()
+        except Exception as error:
+            failure = error  # told to the caller, once the user's own step has run
+        finally:
+            for variable, value in zip(self._variables, before, strict=True):
+                variable.assign(value)
+        result = own(iter(self._dataset))
+        equal = failure is None and all(
+            a.numpy().tobytes() == b.numpy().tobytes()
+            for a, b in zip(after, self._state(), strict=True)
+        )
+        return Rehearsed(result, equal, failure)
 
-    def play(self) -> Any:
-        return iter(self._dataset)
-
-    def state(self) -> list[Any]:
+    def _state(self) -> list[Any]:
         # no copies: a variable whose value is held by someone is changed in a copy of it
         return [variable.read_value() for variable in self._variables]
 
-    def put_back(self, state: list[Any]) -> None:
-        for variable, value in zip(self._variables, state, strict=True):
-            variable.assign(value)
 
-    def equal(self, first: list[Any], second: list[Any]) -> bool:
-        return all(
-            a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(first, second, strict=True)
-        )
-
-
-def _traced(function: TrainFunction, iterator: Any) -> Any:
+def _traced(function: TrainFunction, *args: Any) -> Any:
     """The graph behind a train function that Keras made, None if there is none.
 
     Keras wraps its ``tf.function`` in a plain one; it is looked up among what that one closes
@@ -148,7 +167,7 @@ def _traced(function: TrainFunction, iterator: Any) -> Any:
     """
     for cell in getattr(function, "__closure__", None) or ():
         if hasattr(cell.cell_contents, "get_concrete_function"):
-            return cell.cell_contents.get_concrete_function(iterator).graph
+            return cell.cell_contents.get_concrete_function(*args).graph
     return None
 
 
@@ -212,7 +231,8 @@ class TensorFlowBackend:
             )
         return None
 
-    def build(self, model: Any, train_step: TrainStep) -> TrainFunction:
+    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+        # rows and switch go through variables, which the step reaches by itself
         # Keras reads both attributes from the instance; writing through __dict__ keeps its
         # attribute tracking (and so the model's checkpoints) out of it.
         before = {
@@ -231,25 +251,31 @@ class TensorFlowBackend:
             model.__dict__.update(before)
         return function
 
-    def build_model(self, model: Any, iterator: Any) -> bool:
+    def build_model(self, model: Any, *args: Any) -> bool:
         if type(model).call is keras.Model.call:
             return False  # parts of it are called by a train_step of the user's
         try:
             # as Keras itself does where it must know the weights before the first step
-            model._symbolic_build(data_batch=iterator.element_spec)
+            model._symbolic_build(data_batch=args[0].element_spec)
         except Exception:
             # A model may do in its step what cannot be done without it: a train_step of the
             # user's, data that Keras cannot stand for. False says so, and nothing is lost.
             return False
         return True
 
-    def rehearsal(self, function: TrainFunction, iterator: Any) -> _Rehearsal | None:
-        graph = _traced(function, iterator)
-        if graph is None or not isinstance(iterator, tf.data.Iterator):
+    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> _Rehearsal | None:
+        graph = _traced(function, *args)
+        if graph is None or not isinstance(args[0], tf.data.Iterator):
             return None
         if not _can_be_undone(graph):
             return None
-        return _Rehearsal(graph, iterator.element_spec)
+        return _Rehearsal(model, graph, args[0].element_spec)
+
+    def reading(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def shadows(self, observer: Observer) -> list[tuple[Any, str, Callable[..., Any]]]:
+        return [(o, "apply", observer.watched_apply(o)) for o in optimizers_of(observer.model)]
 
     def place(self) -> Any:
         return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
@@ -270,6 +296,10 @@ class TensorFlowBackend:
             if hasattr(x, name):
                 setattr(tapped, name, getattr(x, name))
         return tapped
+
+    def delta_sums(self, handed: Any) -> Any:
+        delta = matrix(self.apart(self.dense(handed)))
+        return self.once(delta_sums)(delta)
 
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, tf.Tensor)
@@ -316,6 +346,9 @@ class TensorFlowBackend:
                 operations.add(operation.type)
             waiting.extend(operation.inputs)
         return Origins(found, from_input, operations)
+
+    def settle(self, function: TrainFunction, observer: Observer) -> None:
+        """All is told inside the step."""
 
     def may_be_fused(self, x: Any) -> bool:
         if tf.executing_eagerly() or not hasattr(x, "consumers"):
@@ -366,8 +399,8 @@ class TensorFlowBackend:
             )
         return self._once[reduction]
 
-    def register(self, rows: int, width: int, dtype: str) -> _Register:
-        return _Register(rows, width, dtype)
+    def outbox(self, rows: int) -> _Outbox:
+        return _Outbox(rows)
 
     def flag(self) -> _Flag:
         return _Flag()
