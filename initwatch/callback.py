@@ -62,6 +62,7 @@ class Watch:
             the session of this fit, None if there is nothing that can be observed.
         """
         self._model = model
+        self._training = training_of(model)
         try:
             reusable = earlier is not None and not earlier.broken and earlier.serves(model)
             self._session = earlier if reusable else Session(model)
@@ -96,6 +97,8 @@ class Watch:
         """An epoch begins: its first batch is sampled, with histograms."""
         self._draw_next = True
         self.progress = False
+        # between the batches of an epoch JAX's variables have no values
+        self._training = training_of(self._model)
 
     def arm(self) -> None:
         """A batch begins."""
@@ -132,7 +135,7 @@ class Watch:
                 found = self._engine.judge(history)
             if found:
                 with self._faults.contained("advice", "findings come without advice."):
-                    self._advice = advise(self._engine.findings, history, training_of(self._model))
+                    self._advice = advise(self._engine.findings, history, self._training)
             news += found
             newest = i == len(sample.rows) - 1
             update = Update(

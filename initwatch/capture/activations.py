@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from initwatch.capture import backends
 from initwatch.capture.reductions import SlopeOfOutput
 from initwatch.records.layer import Activation, ActivationFunction
 
@@ -122,8 +123,9 @@ def on_arrays(on_tensors: Callable[[Any], Any]) -> ActivationFunction:
     """Phi on float64 arrays from phi on tensors."""
 
     def function(z: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = on_tensors(ops.convert_to_tensor(z, "float64"))
-        return np.asarray(ops.convert_to_numpy(values), dtype=np.float64)
+        with backends.current().double():
+            values = on_tensors(ops.convert_to_tensor(z, "float64"))
+            return np.asarray(ops.convert_to_numpy(values), dtype=np.float64)
 
     return function
 

@@ -146,16 +146,20 @@ class Observer:
         origins = self._backend.origins(output, self._known)
         if "unknown" in origins.operations:
             origins = self._origins_by_identity(inputs)
-        between = self._origins_of_all(inputs).operations
-        call = Call(layer, output, origins, frozenset(between))
+        given = self._origins_of_all(inputs)
+        origins.from_input |= given.from_input
+        call = Call(layer, output, origins, frozenset(given.operations))
         # what a frozen part puts out has no gradient unless a weight before it has one
         self._differentiated |= bool(layer.trainable_variables)
-        tapped = output
-        if self._differentiated:
-            tapped = self._backend.tap(output, call.gradients.append)
+        tapped = self._backend.tap(
+            output,
+            call.gradients.append if self._differentiated else None,
+            [x for x in keras.tree.flatten(inputs) if self._backend.is_tensor(x)],
+        )
         call.output = tapped
-        self._known[id(tapped)] = len(self.calls)
-        self._alive += [output, tapped]
+        marks = self._backend.marks(tapped)
+        self._known |= {id(mark): len(self.calls) for mark in marks}
+        self._alive += [output, tapped, *marks]
         self.calls.append(call)
         if len(flat) == 1 and not keras.tree.is_nested(outputs):
             return tapped

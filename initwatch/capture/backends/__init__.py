@@ -9,7 +9,7 @@ import keras
 from initwatch.capture.backends.protocol import Backend
 from initwatch.errors import UnsupportedError
 
-_MODULES = {"tensorflow": "initwatch.capture.backends.tensorflow"}
+_MODULES = {name: f"initwatch.capture.backends.{name}" for name in ("tensorflow", "jax", "torch")}
 
 
 def current() -> Backend:
@@ -22,7 +22,7 @@ def current() -> Backend:
     if name not in _MODULES:
         raise UnsupportedError(
             f"the training step cannot be observed on the Keras backend {name!r}; "
-            f"supported: {', '.join(_MODULES)}. Set KERAS_BACKEND=tensorflow before "
+            f"supported: {', '.join(_MODULES)}. Set KERAS_BACKEND to one of them before "
             "importing keras."
         )
     backend: Backend = importlib.import_module(_MODULES[name]).BACKEND

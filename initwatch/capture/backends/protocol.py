@@ -107,8 +107,14 @@ class Backend(Protocol):
         are applied by, and whatever else it takes to see its steps.
         """
 
-    def tap(self, x: Any, on_gradient: Callable[[Any], None]) -> Any:
-        """The identity of ``x``; ``on_gradient`` is handed dL/dx, or what stands for it."""
+    def double(self) -> AbstractContextManager[None]:
+        """On the host: inside it, tensors may be float64."""
+
+    def tap(self, x: Any, on_gradient: Callable[[Any], None] | None, inputs: list[Any]) -> Any:
+        """The identity of ``x``, what a layer made of ``inputs``.
+
+        ``on_gradient`` is handed dL/dx, or what stands for it; None: it is not wanted.
+        """
 
     def delta_sums(self, handed: Any) -> Any:
         """``reductions.delta_sums`` of the dL/dx for which a tap handed this out."""
@@ -122,8 +128,11 @@ class Backend(Protocol):
     def dense(self, gradient: Any) -> Any:
         """A gradient as a dense tensor: sparse rows are summed into the variable's shape."""
 
+    def marks(self, x: Any) -> list[Any]:
+        """The objects by whose id ``origins`` knows ``x`` again."""
+
     def origins(self, x: Any, known: dict[int, int]) -> Origins:
-        """Which of the ``known`` tensors (id -> index) ``x`` was computed from."""
+        """Which of the ``known`` tensors (id of a mark -> index) ``x`` was computed from."""
 
     def settle(self, function: TrainFunction, observer: Any) -> None:
         """After the first run: fills in origins that could not be told inside the step."""
@@ -145,7 +154,10 @@ class Backend(Protocol):
 
 
 class Origins:
-    """What a tensor was computed from: nearest known tensors, the input, operations between."""
+    """What a tensor was computed from: nearest known tensors, the input, operations between.
+
+    ReLU, tanh and sigmoid are named ``Relu``, ``Tanh`` and ``Sigmoid`` by every backend.
+    """
 
     __slots__ = ("from_input", "known", "operations")
 

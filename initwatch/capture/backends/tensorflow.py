@@ -277,10 +277,16 @@ class TensorFlowBackend:
     def shadows(self, observer: Observer) -> list[tuple[Any, str, Callable[..., Any]]]:
         return [(o, "apply", observer.watched_apply(o)) for o in optimizers_of(observer.model)]
 
+    def double(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def place(self) -> Any:
         return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
-    def tap(self, x: Any, on_gradient: Callable[[Any], None]) -> Any:
+    def tap(self, x: Any, on_gradient: Callable[[Any], None] | None, inputs: list[Any]) -> Any:
+        if on_gradient is None:
+            return x
+
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def identity(value: Any) -> tuple[Any, Callable[[Any], Any]]:
             def gradient(upstream: Any) -> Any:
@@ -315,6 +321,9 @@ class TensorFlowBackend:
                 gradient.values, gradient.indices, gradient.dense_shape[0]
             )
         return gradient
+
+    def marks(self, x: Any) -> list[Any]:
+        return [x]
 
     def origins(self, x: Any, known: dict[int, int]) -> Origins:
         if id(x) in known:
