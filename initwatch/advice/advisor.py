@@ -42,10 +42,16 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
         answer(answers, weights.mend_signal(chosen, history, tuple(sorted(answers))))
+    if "IW203" in codes and "IW203" not in answered:
+        # asked of the moment itself: a step later its damage looks like a cause of its own
+        first = by_code["IW203"]
+        followed = {code for code in codes & CONSEQUENCES if by_code[code].step >= first.step}
+        advice = run.keep_finite(first, history.until(first.step), training)
+        answers = followed - answered
+        answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in advice])
     single: dict[str, Callable[[], list[Advice]]] = {
         "IW302": lambda: weights.unsaturate(by_code["IW302"], history),
         "IW301": lambda: run.revive(by_code["IW301"], history, training),
-        "IW203": lambda: run.keep_finite(by_code["IW203"], history, training),
         "IW204": lambda: run.give_gradient(by_code["IW204"], history, training),
         "IW501": lambda: run.start_learning(
             by_code["IW501"], history, training, alone=codes == {"IW501"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -17,6 +18,9 @@ from initwatch.theory.quadrature import mean_square_slope
 # A bias beyond two standard deviations of the pre-activation leaves less than one example in
 # forty on the other side of a ReLU's bend (normal distribution).
 BIAS_LIMIT = 2.0
+# Keras's normalisations add an epsilon of 1e-3 to the variance; an input of variance 1 has less
+# than that behind such weights.
+BELOW_EPSILON = 1e-3
 
 
 def mend_signal(
@@ -31,6 +35,9 @@ def mend_signal(
     """
     stack = plain_stack(history)
     if stack is None:
+        drowned = _below_epsilon(history, codes)
+        if drowned:
+            return drowned
         recurrent = any(layer.class_name in _RECURRENT for layer in history.layers)
         return [
             _normalize(
@@ -97,6 +104,33 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
                 variable=kernel.variable,
             )
         )
+    return out
+
+
+def _below_epsilon(history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """For weights in front of a normalisation that are too small even for it.
+
+    A normalisation divides by sqrt(variance + epsilon): what lies below epsilon it does not
+    bring back to 1.
+    """
+    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    out = []
+    for layer in history.layers:
+        kernel = layer.kernel
+        if kernel is None or not layer.normalized or kernel.variable not in columns:
+            continue
+        now = rms[columns[kernel.variable]]
+        advice = _random(kernel, _activation_name(layer), layer.path, now, codes)
+        before, after = (advice.predicted[f"sigma_w2_{when}"] for when in ("before", "after"))
+        if before < BELOW_EPSILON * after:
+            reason = (
+                f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits: so small a variance "
+                "lies below the epsilon of the normalisation behind it, which therefore does "
+                "not bring it back to 1 (Ioffe & Szegedy 2015, alg. 1)."
+            )
+            predicted = {"sigma_w2_before": before, "sigma_w2_after": after}
+            out.append(replace(advice, reason=reason, predicted=predicted))
     return out
 
 
@@ -172,7 +206,11 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
     std = history.first(Statistic.WEIGHT_STD, 1)[0]
     for layer in history.layers:
-        if layer.path not in finding.layers or layer.kernel is None:
+        if layer.kernel is None or layer.kernel.variable not in columns or layer.is_output:
+            continue
+        # units that a random layer behind them has parted since still began as one
+        constant = std[columns[layer.kernel.variable]] == 0.0 < rms[columns[layer.kernel.variable]]
+        if layer.path not in finding.layers and not constant:
             continue
         first = layer.first_kernel
         if first is not None and std[columns[first.variable]] == 0.0:

@@ -185,8 +185,10 @@ class Session:
         except Exception as error:
             if previous is None:
                 raise
+            # if the model itself is at fault, its own step says so, and better
+            result = previous(*args)
             self._give_up(error)
-            return previous(*args)
+            return result
         if rehearsal is not None and previous is not None:
             return self._rehearsed(rehearsal, previous, *args)
         assert self._instrumented is not None
@@ -229,7 +231,7 @@ class Session:
             if known is None or not known.serves(self._instrumented, *args):
                 self._rehearsal = self._backend.rehearsal(self.model, self._instrumented, *args)
                 self._checks_left = CHECKS
-                self._regrouped = False
+                self._regrouped = self._rehearsal is not None and self._rehearsal.always
         wary = self._regrouped or self._drawing or self._checks_left > 0
         return self._rehearsal if wary else None
 
@@ -250,7 +252,7 @@ class Session:
 
     def _give_up(self, error: Exception) -> None:
         self.broken = True
-        if isinstance(error, NotReadyError):
+        if isinstance(error, NotReadyError | UnsupportedError):
             self._faults.add("start", f"{error} Training goes on; nothing is measured.")
             return
         text = " ".join(str(error).split())[:300]

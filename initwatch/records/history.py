@@ -1,7 +1,7 @@
 """What was measured so far, as rules see it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,19 @@ class History:
     def step(self) -> int:
         """The newest step measured, -1 if there is none."""
         return int(self.steps[-1]) if len(self.steps) else -1
+
+    def until(self, step: int) -> "History":
+        """The same history as it was when ``step`` had been measured."""
+        rows = int(np.searchsorted(self.steps, step, side="right"))
+        losses = int(np.searchsorted(self.loss_steps, step, side="right"))
+        return replace(
+            self,
+            steps=self.steps[:rows],
+            series={name: values[:rows] for name, values in self.series.items()},
+            loss_steps=self.loss_steps[:losses],
+            losses=self.losses[:losses],
+            trivial_losses=self.trivial_losses[:losses],
+        )
 
     def last(self, statistic: Statistic, window: int) -> NDArray[np.float64]:
         """The last ``window`` rows (or fewer) of a statistic: float64[rows, subjects]."""

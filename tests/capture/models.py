@@ -1,8 +1,27 @@
 """Small networks of every shape that capture must follow, each with data to train on."""
 
+import importlib
+
 import keras
 import numpy as np
 from keras import layers, ops
+
+
+def plain_dense():
+    """Four activations whose slope is known from their output."""
+    x = inputs = keras.Input((12,))
+    for i, activation in enumerate(["relu", "tanh", "sigmoid", "elu"]):
+        x = layers.Dense(20, activation=activation, name=f"hidden_{i}")(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="output")(x))
+
+
+def plain_conv():
+    """A convolution whose ReLU is a layer of its own."""
+    x = inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(6, 3, name="conv")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.Flatten()(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="output")(x))
 
 
 def dense_net():
@@ -135,6 +154,23 @@ NETWORKS = (
     subclassed,
     not_built,
 )
+
+
+BACKEND = keras.backend.backend()
+
+
+def native_draw():
+    """The next number of the backend's own generator; 0 where it has none."""
+    if BACKEND == "tensorflow":
+        return float(importlib.import_module("tensorflow").random.uniform(()))
+    if BACKEND == "torch":
+        return float(importlib.import_module("torch").rand(()))
+    return 0.0
+
+
+def values_of(variables):
+    """The values of Keras variables, as arrays of their own."""
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def data_for(model, rows, seed=0):

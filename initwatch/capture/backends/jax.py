@@ -182,6 +182,8 @@ class _Step:
 class _Rehearsal:
     """See ``protocol.Rehearsal``: functions are pure, so ours runs on a copy of the state."""
 
+    always = False
+
     def __init__(self, function: TrainFunction, steps: int) -> None:
         self._function = function
         self._steps = steps

@@ -57,7 +57,13 @@ class Rehearsal(Protocol):
 
     A compiler may regroup arithmetic when a tensor gets a second reader. Whether it did is
     seen in the weights: they are compared after both steps.
+
+    Attributes:
+        always: True if every observed step is to be rehearsed, because the user's own keeps
+            count of its runs where nobody can reach it.
     """
+
+    always: bool
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         """True if it was made for this function and for data of this kind."""
@@ -92,6 +98,9 @@ class Backend(Protocol):
 
         None if what it does needs no rehearsal, being run operation by operation, or if it
         cannot be undone.
+
+        Raises:
+            UnsupportedError: if training would change whether it is rehearsed or not.
         """
 
     def reading(self) -> AbstractContextManager[None]:

@@ -26,6 +26,7 @@ from initwatch.capture.backends.protocol import (
 )
 from initwatch.capture.observer import Observer, optimizers_of
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
+from initwatch.errors import UnsupportedError
 
 # Operations that move elements without changing them: a tensor behind them is the same signal.
 STRUCTURAL = frozenset(
@@ -50,6 +51,10 @@ UNDONE = re.compile(
     r"|Rng|Stateful|Stateless|Random|Truncated|Multinomial|Parameterized|Assert$|If$|While$|Case$"
     r"|PartitionedCall$|_?Arg$|_?Retval$|Placeholder"
 )
+
+# Random operations that keep a counter in the function they belong to: the user's own must run at
+# every batch, or its next draw would be another one.
+COUNTING = re.compile(r"(Random|Truncated|Multinomial|Parameterized)")
 
 # Sums and products that TensorFlow's arithmetic optimizer regroups with those that read them,
 # as long as there is no other reader: learning_rate * (a * b) becomes (learning_rate * a) * b.
@@ -120,7 +125,8 @@ class _Flag:
 class _Rehearsal:
     """See ``protocol.Rehearsal``."""
 
-    def __init__(self, model: Any, graph: Any, element_spec: Any) -> None:
+    def __init__(self, model: Any, graph: Any, element_spec: Any, always: bool) -> None:
+        self.always = always
         self._graph = graph
         self._steps = int(model.steps_per_execution)
         self._variables = [v for v in graph.variables if not hasattr(v, OWN)]
@@ -171,13 +177,22 @@ def _traced(function: TrainFunction, *args: Any) -> Any:
     return None
 
 
-def _can_be_undone(graph: Any) -> bool:
-    """True if putting variables back undoes all that a graph did."""
+def _kinds(graph: Any) -> set[str]:
+    """The kinds of operations in a graph and in the functions it calls."""
     definition = graph.as_graph_def()
     nodes = itertools.chain(
         definition.node, *(function.node_def for function in definition.library.function)
     )
-    kinds = {node.op for node in nodes} - {f.signature.name for f in definition.library.function}
+    return {node.op for node in nodes} - {f.signature.name for f in definition.library.function}
+
+
+def _can_be_undone(graph: Any, kinds: set[str]) -> bool:
+    """True if putting variables back undoes all that a graph did."""
+    handles = {id(variable.handle) for variable in graph.variables}
+    for outside, _ in graph.captures:
+        # an iterator or a table of the user's: nothing turns it back
+        if outside.dtype == tf.resource and id(outside) not in handles:
+            return False
     for kind in kinds:
         known = op_def_registry.get(kind)
         if (known is None or known.is_stateful) and not UNDONE.match(kind):
@@ -267,9 +282,17 @@ class TensorFlowBackend:
         graph = _traced(function, *args)
         if graph is None or not isinstance(args[0], tf.data.Iterator):
             return None
-        if not _can_be_undone(graph):
-            return None
-        return _Rehearsal(model, graph, args[0].element_spec)
+        kinds = _kinds(graph)
+        counts = any(COUNTING.match(kind) for kind in kinds)
+        if _can_be_undone(graph, kinds):
+            return _Rehearsal(model, graph, args[0].element_spec, always=counts)
+        if counts:
+            raise UnsupportedError(
+                "this training step draws from tf.random and does what cannot be undone (reads "
+                "an iterator of its own, calls Python, ...). Observing it would change what it "
+                "draws; keras.random or tf.random.Generator in place of tf.random would not."
+            )
+        return None
 
     def reading(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -59,6 +59,8 @@ class _Flag:
 class _Rehearsal:
     """See ``protocol.Rehearsal``. Needed where the user's own step is compiled and ours is not."""
 
+    always = False
+
     def __init__(self, model: Any, function: TrainFunction) -> None:
         self._model = model
         self._function = function

@@ -1,0 +1,210 @@
+"""What only TensorFlow has: a tape to compare with, XLA or not, strategies, side effects."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import initwatch
+from initwatch.records import Statistic
+from tests.capture import models
+from tests.capture.test_bit_identity import DENSE_SCHEDULE, same, trained
+from tests.capture.watching import Watching
+
+BATCH = 16
+
+
+def reference(model, x, y):
+    """One step by hand: loss, gradients, outputs, deltas, and the weights around the update."""
+    outputs = [layer.output for layer in model.layers[1:]]
+    with tf.GradientTape(persistent=True) as tape:
+        signal = tf.convert_to_tensor(x)
+        signals = {}
+        for layer in model.layers[1:]:
+            signal = layer(signal)
+            tape.watch(signal)
+            signals[layer.name] = signal
+        logits = signals[model.layers[-1].name]
+        loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, logits))
+    assert len(outputs) == len(signals)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    deltas = {path: tape.gradient(loss, signal) for path, signal in signals.items()}
+    before = [np.array(v) for v in model.trainable_variables]
+    model.optimizer.apply(gradients, model.trainable_variables)
+    after = [np.array(v) for v in model.trainable_variables]
+    return (
+        float(loss),
+        [np.array(g, np.float64) for g in gradients],
+        {name: np.array(s, np.float64) for name, s in signals.items()},
+        {path: None if d is None else np.array(d, np.float64) for path, d in deltas.items()},
+        before,
+        after,
+    )
+
+
+def rms(values):
+    return float(np.sqrt(np.mean(np.square(np.asarray(values, np.float64)))))
+
+
+@pytest.mark.parametrize("build", [models.plain_dense, models.plain_conv])
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": True}])
+def test_statistics_equal_an_independent_step(build, options):
+    model = models.compiled(build, **options)
+    twin = models.compiled(build)
+    x, y = models.data_for(model, BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=[watch])
+    (update,) = watch.updates
+    loss, gradients, signals, deltas, before, after = reference(twin, x, y)
+
+    def measured(statistic, path):
+        members = update.layers if statistic.subject == "layer" else update.variables
+        index = next(i for i, member in enumerate(members) if member.path.endswith(path))
+        return update.values[statistic][index]
+
+    assert update.step == 0
+    assert update.values[Statistic.LOSS][0] == pytest.approx(loss, rel=1e-5)
+    for i, variable in enumerate(model.trainable_variables):
+        path = variable.path
+        expected = {
+            Statistic.WEIGHT_MEAN: before[i].mean(dtype=np.float64),
+            Statistic.WEIGHT_STD: before[i].std(dtype=np.float64),
+            Statistic.WEIGHT_RMS: rms(before[i]),
+            Statistic.WEIGHT_MAX_ABS: np.abs(before[i]).max(),
+            Statistic.WEIGHT_ZERO_FRACTION: np.mean(before[i] == 0),
+            Statistic.GRADIENT_MEAN: gradients[i].mean(),
+            Statistic.GRADIENT_STD: gradients[i].std(),
+            Statistic.GRADIENT_RMS: rms(gradients[i]),
+            Statistic.GRADIENT_NORM: np.linalg.norm(gradients[i].ravel()),
+            Statistic.GRADIENT_MAX_ABS: np.abs(gradients[i]).max(),
+            Statistic.GRADIENT_ZERO_FRACTION: np.mean(gradients[i] == 0),
+            Statistic.GRADIENT_NON_FINITE: 0,
+            Statistic.UPDATE_RMS: rms(after[i].astype(np.float64) - before[i]),
+        }
+        for statistic, value in expected.items():
+            assert measured(statistic, path) == pytest.approx(value, rel=2e-3, abs=2e-7), (
+                statistic,
+                path,
+            )
+    for layer in model.layers[1:]:
+        if isinstance(layer, keras.layers.Flatten):
+            continue
+        output = signals[layer.name]
+        if np.isnan(measured(Statistic.ACTIVATION_STD, layer.name)):
+            # not read: the graph optimizer may merge the convolution with the ReLU behind it
+            assert layer.name == "conv"
+            assert "run_eagerly" not in options
+        else:
+            assert measured(Statistic.ACTIVATION_MEAN, layer.name) == pytest.approx(
+                output.mean(), rel=1e-3, abs=1e-6
+            )
+            assert measured(Statistic.ACTIVATION_STD, layer.name) == pytest.approx(
+                output.std(), rel=1e-3
+            )
+            assert measured(Statistic.ACTIVATION_ZERO_FRACTION, layer.name) == np.mean(output == 0)
+        delta = deltas[layer.name]
+        if layer.name != "output":  # Keras takes the loss from the logits behind the softmax
+            assert measured(Statistic.DELTA_RMS, layer.name) == pytest.approx(rms(delta), rel=1e-3)
+            per_example = np.sqrt(delta[0].size)
+            assert measured(Statistic.DELTA_NORM, layer.name) == pytest.approx(
+                rms(delta) * per_example, rel=1e-3
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [models.conv_net, models.resnet_20, models.not_built])
+def test_xla(build):
+    """A step with readers is another program to XLA: rehearsed, and the user's own one run."""
+    plain, _ = trained(build, [], jit_compile=True)
+    watch = initwatch.InitWatch(schedule=DENSE_SCHEDULE, console=False)
+    watched, _ = trained(build, [watch], jit_compile=True)
+    assert watch.report.steps_seen >= 25
+    assert watch.report.problems == []
+    assert same(plain, watched)
+
+
+class Parts(keras.Model):
+    """A model without a call of its own, whose train_step calls its part."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = keras.Sequential([keras.layers.Dense(10, activation="softmax")])
+        self.outside = [tf.Variable(0.0, trainable=False)]
+
+    def train_step(self, data):
+        x, y = data
+        self.outside[0].assign_add(1.0)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, self.net(x)))
+        weights = self.net.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return {"loss": loss}
+
+
+def test_a_model_that_only_its_own_step_can_build_is_watched_from_the_second():
+    model = Parts()
+    model.compile("sgd")
+    x = np.ones((4 * BATCH, 12), "float32")
+    watch = Watching()
+    model.fit(x, np.zeros(len(x)), batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert [update.step for update in watch.updates] == [1, 2, 3]
+    assert watch.report.problems == []
+
+
+def test_a_rehearsed_step_is_undone_also_outside_the_model():
+    """Variables that Keras does not know count one a step, whatever was rehearsed."""
+    model = Parts()
+    model.compile("sgd")
+    x = np.ones((6 * BATCH, 12), "float32")
+    model.fit(x, np.zeros(len(x)), batch_size=BATCH, verbose=0, callbacks=[Watching()])
+    assert float(model.outside[0]) == 6.0
+
+
+def test_what_cannot_be_undone_is_not_rehearsed():
+    seen = []
+
+    class Calls(keras.Model):
+        def train_step(self, data):
+            tf.py_function(lambda: seen.append(1), [], [])
+            return super().train_step(data)
+
+    inputs = keras.Input((12,))
+    model = Calls(inputs, keras.layers.Dense(10, activation="softmax")(inputs))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = models.data_for(model, 5 * BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert len(seen) == 5
+    assert watch.report.steps_seen == 5
+
+
+TWO_REPLICAS = """
+import sys
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.path.insert(0, ".")
+import initwatch
+from tests.capture import models
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    model = models.compiled(models.dense_net)
+watch = initwatch.InitWatch()
+history = model.fit(*models.data_for(model, 32), batch_size=8, verbose=0, callbacks=[watch])
+print(len(history.history["loss"]), watch.report.steps_seen, len(watch.report.problems))
+"""
+
+
+@pytest.mark.slow
+def test_a_strategy_with_replicas_is_refused_in_words():
+    # in a process of its own: logical devices must be set before TensorFlow's first use
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    *said, figures = done.stdout.splitlines()
+    assert figures == "1 0 1"  # trained its epoch, saw no step, said so once
+    flat = " ".join(" ".join(said).split())
+    assert "MirroredStrategy with 2 replicas is not observed" in flat
