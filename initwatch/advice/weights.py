@@ -123,7 +123,7 @@ def _below_epsilon(history: History, codes: tuple[str, ...]) -> list[Advice]:
         now = rms[columns[kernel.variable]]
         advice = _random(kernel, _activation_name(layer), layer.path, now, codes)
         before, after = (advice.predicted[f"sigma_w2_{when}"] for when in ("before", "after"))
-        if before < BELOW_EPSILON * after:
+        if before < BELOW_EPSILON:
             reason = (
                 f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits: so small a variance "
                 "lies below the epsilon of the normalisation behind it, which therefore does "

@@ -6,6 +6,7 @@ a fine-tuned model starts low and stays low.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from keras import ops
@@ -80,4 +81,6 @@ def _entropy(share: Tensor, labels: Tensor) -> Tensor:
     plain = -ops.sum(share * ops.log(ops.maximum(share, _TINY)))
     seen = ops.sum(ops.cast(share > 0.0, "float32"))
     groups = ops.cast(ops.size(share), "float32") / share.shape[-1]
-    return plain + (seen - groups) / (2.0 * labels)
+    # the correction may overshoot what entropy there can be at all
+    most = groups * math.log(share.shape[-1])
+    return ops.minimum(plain + (seen - groups) / (2.0 * labels), most)

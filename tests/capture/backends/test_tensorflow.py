@@ -181,6 +181,139 @@ def test_what_cannot_be_undone_is_not_rehearsed():
     assert watch.report.steps_seen == 5
 
 
+class Drops(keras.layers.Layer):
+    """Draws from the counters that TensorFlow keeps in each function."""
+
+    def call(self, x, training=False):
+        return tf.nn.dropout(x, 0.3) if training else x
+
+
+def drops():
+    hidden = keras.layers.Dense(16, activation="relu")
+    return keras.Sequential([keras.Input((32,)), hidden, Drops(), keras.layers.Dense(10)])
+
+
+def test_draws_of_tf_random_are_those_of_a_plain_run():
+    plain, drawn = trained(drops, [], optimizer="sgd")
+    watch = Watching()
+    watched, drawn_watched = trained(drops, [watch], optimizer="sgd")
+    assert len(watch.updates) > 20
+    assert same(plain, watched)
+    assert drawn == drawn_watched
+
+
+class OwnIterator(keras.Model):
+    """Reads a second data set in its step, as semi-supervised training does."""
+
+    def __init__(self, draws=False):
+        super().__init__()
+        self.head = keras.layers.Dense(10)
+        self.draws = draws
+        numbers = tf.data.Dataset.range(1000)
+        self.unlabelled = iter(numbers.map(lambda i: tf.fill((8, 32), tf.cast(i, tf.float32) / 99)))
+        self.build((None, 32))
+
+    def call(self, x):
+        return self.head(x)
+
+    def train_step(self, data):
+        x, y = data
+        noise = tf.random.normal(tf.shape(x)) if self.draws else 0.0
+        return super().train_step((x + next(self.unlabelled) + noise, y))
+
+
+def test_an_iterator_read_in_the_step_is_read_once_a_step():
+    ends = []
+    for callbacks in ([], [Watching()]):
+        model = models.compiled(OwnIterator)
+        x, y = models.data_for(model, 24 * 8)
+        model.fit(x, y, batch_size=8, verbose=0, callbacks=callbacks)
+        ends.append([*models.values_of(model.variables), np.array(next(model.unlabelled))])
+    assert same(*ends)
+
+
+def test_what_can_neither_be_undone_nor_repeated_is_not_observed():
+    ends = []
+    watch = initwatch.InitWatch(console=False)
+    for callbacks in ([], [watch]):
+        model = models.compiled(lambda: OwnIterator(draws=True))
+        x, y = models.data_for(model, 24 * 8)
+        model.fit(x, y, batch_size=8, verbose=0, callbacks=callbacks)
+        ends.append(models.values_of(model.variables))
+    assert same(*ends)
+    assert watch.report.steps_seen == 0
+    assert "draws from tf.random" in watch.report.problems[0]
+
+
+@pytest.mark.parametrize("bad", [3, 25])
+def test_steps_before_an_error_of_the_data_are_run(bad):
+    ends = []
+    for callbacks in ([], [initwatch.InitWatch(console=False)]):
+        model = models.compiled(models.plain_dense, optimizer="sgd", steps_per_execution=4)
+        x, y = models.data_for(model, BATCH)
+
+        def batches(x=x, y=y):
+            for i in range(30):
+                if i == bad:
+                    raise ValueError("my data")
+                yield x, y
+
+        with pytest.raises(tf.errors.InvalidArgumentError, match="my data"):
+            model.fit(batches(), verbose=0, callbacks=callbacks)
+        assert int(model.optimizer.iterations) == bad
+        ends.append(models.values_of(model.variables))
+    assert same(*ends)
+
+
+def test_an_optimizer_that_is_not_used_is_not_built():
+    class OwnOptimizer(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.net = keras.layers.Dense(1)
+            self.other = keras.optimizers.SGD()
+
+        def call(self, x):
+            return self.net(x)
+
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(tf.square(self(x) - y))
+            weights = self.trainable_variables
+            self.other.apply(tape.gradient(loss, weights), weights)
+            return {"loss": loss}
+
+    model = OwnOptimizer()
+    model.compile("adam")
+    watch = Watching()
+    x = np.ones((4 * BATCH, 3), "float32")
+    model.fit(x, x[:, :1], batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert len(watch.updates) == 4
+    assert not model.optimizer.built
+    assert "build" not in model.optimizer.__dict__
+
+
+def test_an_error_of_the_step_itself_is_not_said_to_be_ours(capsys):
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.net = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.net(x)
+
+        def train_step(self, data):
+            raise RuntimeError("mine")
+
+    model = Mine()
+    model.compile("adam", "mse")
+    watch = initwatch.InitWatch()
+    with pytest.raises(RuntimeError, match="mine"):
+        model.fit(np.ones((8, 2)), np.ones((8, 1)), verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    assert "initwatch" not in "".join(capsys.readouterr())
+
+
 TWO_REPLICAS = """
 import sys
 cpu = tf.config.list_physical_devices("CPU")[0]
