@@ -204,16 +204,21 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
     out = []
     rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
-    std = history.first(Statistic.WEIGHT_STD, 1)[0]
+    spread = history.first(Statistic.WEIGHT_UNIT_SPREAD, 1)[0]
+
+    def began_as_one(kernel: Kernel) -> bool:
+        column = columns[kernel.variable]
+        return bool(spread[column] <= finding.evidence["weight_unit_spread_limit"])
+
     for layer in history.layers:
         if layer.kernel is None or layer.kernel.variable not in columns or layer.is_output:
             continue
-        # units that a random layer behind them has parted since still began as one
-        constant = std[columns[layer.kernel.variable]] == 0.0 < rms[columns[layer.kernel.variable]]
+        # units that a random layer behind them has parted since are no better for it
+        constant = began_as_one(layer.kernel) and rms[columns[layer.kernel.variable]] > 0.0
         if layer.path not in finding.layers and not constant:
             continue
         first = layer.first_kernel
-        if first is not None and std[columns[first.variable]] == 0.0:
+        if first is not None and began_as_one(first):
             out.append(_random(first, "linear", layer.path, rms[columns[first.variable]], codes))
         name = _activation_name(layer)
         now = rms[columns[layer.kernel.variable]]

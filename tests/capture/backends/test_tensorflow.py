@@ -207,14 +207,14 @@ class OwnIterator(keras.Model):
 
     def __init__(self, draws=False):
         super().__init__()
-        self.head = keras.layers.Dense(10)
+        self.net = keras.layers.Dense(10)
         self.draws = draws
         numbers = tf.data.Dataset.range(1000)
         self.unlabelled = iter(numbers.map(lambda i: tf.fill((8, 32), tf.cast(i, tf.float32) / 99)))
-        self.build((None, 32))
+        self(np.zeros((1, 32), "float32"))
 
     def call(self, x):
-        return self.head(x)
+        return self.net(x)
 
     def train_step(self, data):
         x, y = data
@@ -316,6 +316,7 @@ def test_an_error_of_the_step_itself_is_not_said_to_be_ours(capsys):
 
 TWO_REPLICAS = """
 import sys
+import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 sys.path.insert(0, ".")
