@@ -342,8 +342,8 @@ class InitWatch(_Watching):
         model.fit(x, y, callbacks=[watch])
         watch.report.healthy, watch.report.findings, watch.report.advice
 
-    The weights after training are meant to be those without the callback, bit for bit. The
-    README names where that was measured, and the residual networks where it does not hold.
+    The weights after training are those without the callback, bit for bit: sampled steps are
+    rehearsed and compared with the model's own. The README tells how, and what it costs.
 
     Args:
         log_dir: folder for TensorBoard; the run ``initwatch`` is made inside it. Left out, no
