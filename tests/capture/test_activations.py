@@ -24,7 +24,7 @@ def test_slope_from_the_output_is_the_derivative(name):
     activation = activation_of(dense(name), "it")
     slope = slope_of_output(name, dense(name))
     outputs = activation.function(Z).astype("float32")
-    step = 1e-6
+    step = 1e-3  # Keras computes tanh in float32 on JAX, whatever it is given
     derivative = (activation.function(Z + step) - activation.function(Z - step)) / (2 * step)
     assert np.array(slope(keras.ops.convert_to_tensor(outputs))) == pytest.approx(
         derivative, abs=2e-4
