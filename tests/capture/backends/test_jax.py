@@ -1,0 +1,81 @@
+"""What only JAX has: a state that is handed through, and steps that are pure functions."""
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+from initwatch.records import Statistic
+from tests.capture import models
+from tests.capture.test_bit_identity import same, trained
+from tests.capture.watching import Watching
+
+BATCH = 16
+
+
+def often_shared():
+    """One layer, called more often than there are layers."""
+    x = inputs = keras.Input((32,))
+    shared = keras.layers.Dense(32, activation="tanh", name="shared")
+    for _ in range(20):
+        x = shared(x)
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+
+def test_a_layer_called_many_times_has_the_delta_of_all_its_calls():
+    model = models.compiled(often_shared)
+    x, y = models.data_for(model, BATCH)
+    kernel, bias, head, head_bias = models.values_of(model.trainable_variables)
+
+    def loss(offsets):
+        signal = x
+        for offset in offsets:
+            signal = jax.numpy.tanh(signal @ kernel + bias) + offset
+        share = jax.nn.log_softmax(signal @ head + head_bias)
+        return -share[np.arange(BATCH), y].mean()
+
+    deltas = np.array(jax.grad(loss)(np.zeros((20, BATCH, 32), "float32")), float)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    (update,) = watch.updates
+    measured = update.values[Statistic.DELTA_RMS][0]
+    assert measured == pytest.approx(np.sqrt(np.mean(deltas**2)), rel=1e-3)
+
+
+class OwnStep(keras.Model):
+    """A train step of the user's, as the Keras guides write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(16, activation="relu")
+        self.out = keras.layers.Dense(10, activation="softmax")
+
+    def call(self, x, training=False):
+        return self.out(self.hidden(x))
+
+    def train_step(self, state, data):
+        weights, others, slots, metrics = state
+        x, y = data
+
+        def loss(weights, others):
+            y_pred, others = self.stateless_call(weights, others, x, training=True)
+            found = keras.losses.sparse_categorical_crossentropy(y, y_pred)
+            return keras.ops.mean(found), others
+
+        (value, others), grads = jax.value_and_grad(loss, has_aux=True)(weights, others)
+        weights, slots = self.optimizer.stateless_apply(slots, grads, weights)
+        return {"loss": value}, (weights, others, slots, metrics)
+
+
+def test_a_step_of_the_users_shows_gradients_weights_and_updates():
+    plain, _ = trained(OwnStep, [])
+    watch = Watching()
+    watched, _ = trained(OwnStep, [watch])
+    assert same(plain, watched)
+    assert len(watch.updates) > 20
+    values = watch.updates[0].values
+    assert np.all(values[Statistic.GRADIENT_NORM] > 0.0)
+    assert np.all(values[Statistic.UPDATE_RMS] > 0.0)
+    assert Statistic.ACTIVATION_STD not in values
+    assert "IW103" in watch.report.abstained
+    assert watch.report.problems == []
