@@ -10,7 +10,7 @@ from tests.capture import models
 
 STEPS, BATCH = 50, 8
 DENSE_SCHEDULE = Schedule(first=25, every=3)
-# TensorFlow's graph optimizer regroups the one and not the other
+# a graph optimizer may regroup the arithmetic of one and not of the other
 OPTIMIZERS = ["sgd", "adam"] if models.BACKEND == "tensorflow" else ["adam"]
 
 
