@@ -51,6 +51,7 @@ class Watch:
         self._session: Session | None = None
         self._recorder: Recorder | None = None
         self._advice: list[Advice] = []
+        self._training = Training("SGD", None)  # until the first epoch begins
         self._draw_next = True
 
     # ------------------------------------------------------------------ lifetime
@@ -62,7 +63,6 @@ class Watch:
             the session of this fit, None if there is nothing that can be observed.
         """
         self._model = model
-        self._training = training_of(model)
         try:
             reusable = earlier is not None and not earlier.broken and earlier.serves(model)
             self._session = earlier if reusable else Session(model)
@@ -97,8 +97,9 @@ class Watch:
         """An epoch begins: its first batch is sampled, with histograms."""
         self._draw_next = True
         self.progress = False
-        # between the batches of an epoch JAX's variables have no values
-        self._training = training_of(self._model)
+        # asked now: between the batches of an epoch JAX's variables have no values
+        with self._faults.contained("advice", "it may name another optimizer or rate."):
+            self._training = training_of(self._model)
 
     def arm(self) -> None:
         """A batch begins."""

@@ -229,6 +229,7 @@ def plant(monkeypatch, stage):
         "rules": (conductor.Engine, "judge"),
         "one rule": (VanishingGradient, "check"),
         "advice": (conductor, "advise"),
+        "optimizer": (conductor, "training_of"),
         "console": (conductor.ConsoleOutlet, "emit"),
         "TensorBoard": (conductor.TensorBoardOutlet, "emit"),
         "start": (conductor.Session, "_learn"),
@@ -238,7 +239,10 @@ def plant(monkeypatch, stage):
 
 @pytest.mark.parametrize(
     "stage",
-    ["one rule", *"start trace capture measurement rules advice console TensorBoard".split()],
+    [
+        "one rule",
+        *"start trace capture measurement rules advice optimizer console TensorBoard".split(),
+    ],
 )
 def test_a_fault_of_ours_is_said_once_and_training_goes_on(stage, monkeypatch, tmp_path, capsys):
     plain = fit(build())
@@ -252,7 +256,7 @@ def test_a_fault_of_ours_is_said_once_and_training_goes_on(stage, monkeypatch, t
     said = " ".join((captured.out + captured.err).split())
     assert said.count(f"planted in {stage}") == 1
     assert "raining goes on" in said
-    if stage in ("one rule", "advice", "console", "TensorBoard"):
+    if stage in ("one rule", "advice", "optimizer", "console", "TensorBoard"):
         assert "IW101" in {f.code for f in watch.report.findings}
 
 

@@ -254,6 +254,11 @@ def watched_layers(model: keras.Model) -> list[Any]:
     ]
 
 
+def is_stock(model: keras.Model) -> bool:
+    """True if it trains by Keras's own step; asked of the instance, which may carry one too."""
+    return getattr(model.train_step, "__func__", None) is keras.Model.train_step
+
+
 def optimizers_of(model: keras.Model) -> list[Any]:
     """The compiled optimizer and others that the model holds as attributes, each once."""
     found = [model.optimizer] if getattr(model, "optimizer", None) is not None else []

@@ -30,7 +30,14 @@ from initwatch.capture.backends.protocol import (
     TrainStep,
     drawn,
 )
-from initwatch.capture.observer import LOST, Applied, Observer, optimizers_of, watched_layers
+from initwatch.capture.observer import (
+    LOST,
+    Applied,
+    Observer,
+    is_stock,
+    optimizers_of,
+    watched_layers,
+)
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
 from initwatch.measurement.layout import FIELDS, Source
 
@@ -113,8 +120,7 @@ class _Step:
         self._outbox = outbox
         self._flag = flag
         self._steps = int(model.steps_per_execution)
-        # asked of the instance: it may carry a step of its own too
-        self._stock = getattr(model.train_step, "__func__", None) is keras.Model.train_step
+        self._stock = is_stock(model)
         self._dummies = len(watched_layers(model)) + 8 if self._stock else 0
         self._missing = 0
         self.jaxpr: Any = None

@@ -25,7 +25,7 @@ from initwatch.capture.backends.protocol import (
     TrainStep,
     drawn,
 )
-from initwatch.capture.observer import Observer, optimizers_of
+from initwatch.capture.observer import Observer, is_stock, optimizers_of
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
 from initwatch.errors import UnsupportedError
 
@@ -213,11 +213,6 @@ def _sum(*terms: Any) -> Any:
     return functools.reduce(tf.add, terms)
 
 
-def _is_stock(model: Any) -> bool:
-    """True if it trains by Keras's own step; asked of the instance, which may carry one too."""
-    return getattr(model.train_step, "__func__", None) is keras.Model.train_step
-
-
 def _build_optimizer(model: Any) -> None:
     """Makes the optimizer's variables as its first ``apply`` would, one moment later.
 
@@ -225,7 +220,7 @@ def _build_optimizer(model: Any) -> None:
     first step. A ``train_step`` of the user's may train other variables: it is left alone.
     """
     optimizer = model.optimizer
-    if optimizer is None or optimizer.built or not _is_stock(model):
+    if optimizer is None or optimizer.built or not is_stock(model):
         return
     with keras.name_scope(optimizer.name, caller=optimizer):
         optimizer.build(model.trainable_variables)
@@ -275,7 +270,7 @@ class TensorFlowBackend:
         if type(model).call is keras.Model.call:
             return False  # parts of it are called by a train_step of the user's
         optimizer = model.optimizer
-        if optimizer is not None and not _is_stock(model):
+        if optimizer is not None and not is_stock(model):
             # a train_step of the user's may never use it, or on other variables
             optimizer.__dict__["build"] = lambda variables: None
         try:
