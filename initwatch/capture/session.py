@@ -223,7 +223,7 @@ class Session:
             self._learn_model()
         if self._instrumented is None:
             self._instrumented = self._backend.build(
-                self.model, self._watched_step(), self._outbox, self._draw
+                self.model, self._watched_step(), self._outbox, self._draw, *args
             )
         if not self._asked:
             self._asked = True

@@ -113,7 +113,13 @@ class _Step:
     """The instrumented train function."""
 
     def __init__(
-        self, backend: JaxBackend, model: Any, train_step: TrainStep, outbox: Any, flag: Any
+        self,
+        backend: JaxBackend,
+        model: Any,
+        train_step: TrainStep,
+        outbox: Any,
+        flag: Any,
+        state: Any,
     ) -> None:
         self._backend = backend
         self._train_step = train_step
@@ -125,16 +131,19 @@ class _Step:
         self._missing = 0
         self.jaxpr: Any = None
         self.state_leaves = 0
-        self._make(model)
+        self._make(model, state)
 
-    def _make(self, model: Any) -> None:
+    def _make(self, model: Any, state: Any) -> None:
         """Compiles as Keras does, and leaves the model as it was."""
-        names = ("train_step", "train_function", "_make_function")
+        names = ("train_step", "train_function", "_make_function", "_get_state_sharding_spec")
         before = {name: model.__dict__[name] for name in names if name in model.__dict__}
         try:
             model.__dict__["train_step"] = self._step
             # Keras's loop over steps_per_execution would lose all rows but the last
             model.__dict__["_make_function"] = lambda step, **options: step
+            # Keras asks the variables, which have no values between the batches of an epoch
+            shardings = jax.tree.map(lambda value: value.sharding, state)
+            model.__dict__["_get_state_sharding_spec"] = lambda: shardings
             model.make_train_function(force=True)
             self._compiled = model.__dict__["train_function"]
         finally:
@@ -233,8 +242,10 @@ class JaxBackend:
             return "training through Flax NNX is not observed: its train step is another one"
         return None
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> _Step:
-        return _Step(self, model, train_step, outbox, flag)
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> _Step:
+        return _Step(self, model, train_step, outbox, flag, args[0])
 
     def build_model(self, model: Any, *args: Any) -> bool:
         return False  # Keras builds it before training begins, if that can be done at all

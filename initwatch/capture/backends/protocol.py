@@ -82,10 +82,13 @@ class Backend(Protocol):
     def refusal(self, model: Any) -> str | None:
         """Why this model's training cannot be observed, None if it can."""
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> TrainFunction:
         """A train function that runs ``train_step``; the model is left as it was.
 
         What ``train_step`` puts into ``outbox`` and reads from ``flag`` goes through it.
+        ``args`` are what it is to be called with first.
         """
 
     def build_model(self, model: Any, *args: Any) -> bool:

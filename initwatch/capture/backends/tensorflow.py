@@ -246,7 +246,9 @@ class TensorFlowBackend:
             )
         return None
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> TrainFunction:
         # rows and switch go through variables, which the step reaches by itself
         # Keras reads both attributes from the instance; writing through __dict__ keeps its
         # attribute tracking (and so the model's checkpoints) out of it.

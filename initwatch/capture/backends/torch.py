@@ -112,7 +112,9 @@ class TorchBackend:
     def refusal(self, model: Any) -> str | None:
         return None
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> TrainFunction:
         def train_function(data: Any) -> Any:
             return train_step(data[0])  # as Keras's own does
 
