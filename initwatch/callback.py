@@ -12,7 +12,7 @@ import numpy as np
 
 from initwatch.advice.advisor import advise
 from initwatch.capture.labels import loss_name
-from initwatch.capture.session import Sample, Session
+from initwatch.capture.session import Sample, Session, writes_logs
 from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
 from initwatch.diagnosis.engine import Engine
 from initwatch.diagnosis.rule import Rule
@@ -376,6 +376,8 @@ class InitWatch(_Watching):
         self._log = TensorBoardOutlet(log_dir) if log_dir is not None else None
 
     def _join(self, watch: Watch) -> None:
+        if not writes_logs():
+            return
         step = _step_of(self.model)
         if self._console and not any(isinstance(o, ConsoleOutlet) for o in watch.outlets):
             verbose = (self.params or {}).get("verbose", 0)

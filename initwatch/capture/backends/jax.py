@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from initwatch.capture.backends.protocol import (
     Origins,
     Outbox,
     Rehearsed,
+    Shadow,
     TrainFunction,
     TrainStep,
     drawn,
@@ -56,6 +58,8 @@ OUTPUT, INPUT, PREDICTION = "initwatch_output", "initwatch_input", "initwatch_pr
 
 class _Outbox:
     """Rows leave the step as outputs of it."""
+
+    share = 1.0
 
     def __init__(self) -> None:
         self.inside: dict[str, Any] = {}  # of the step that is being traced
@@ -242,6 +246,9 @@ class JaxBackend:
             return "training through Flax NNX is not observed: its train step is another one"
         return None
 
+    def writes(self) -> bool:
+        return jax.process_index() == 0
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> _Step:
@@ -274,17 +281,17 @@ class JaxBackend:
     def place(self) -> Any:
         return get_opaque_trace_state(convention="flax")
 
-    def shadows(self, observer: Observer) -> list[tuple[Any, str, Callable[..., Any]]]:
+    def shadows(self, observer: Observer) -> list[Shadow]:
         model, trace = observer.model, self._trace
         assert trace is not None
-        found = [
-            (optimizer, "stateless_apply", _watched_apply(observer, optimizer, trace))
+        found: list[Shadow] = [
+            (optimizer, "stateless_apply", partial(_watched_apply, optimizer, trace))
             for optimizer in optimizers_of(model)
         ]
         if trace.stock:
             found += [
-                (model, "compute_loss_and_updates", _watched_compute(observer, trace)),
-                (model, "_update_metrics_variables", _watched_metrics(observer)),
+                (model, "compute_loss_and_updates", partial(_watched_compute, trace)),
+                (model, "_update_metrics_variables", _watched_metrics),
             ]
         return found
 
@@ -339,6 +346,12 @@ class JaxBackend:
     def read(self, variable: Any) -> Any:
         return getattr(variable, "value", variable)
 
+    def of_all_replicas(self, gradients: list[Any]) -> list[Any]:
+        return gradients  # one program for all devices
+
+    def of_all_examples(self, x: Any) -> Any:
+        return x
+
     def dense(self, gradient: Any) -> Any:
         return gradient
 
@@ -378,9 +391,10 @@ class JaxBackend:
         return _Flag()
 
 
-def _watched_apply(observer: Observer, optimizer: Any, trace: _Trace) -> Callable[..., Any]:
+def _watched_apply(
+    optimizer: Any, trace: _Trace, observer: Observer, original: Callable[..., Any]
+) -> Callable[..., Any]:
     """Stands in for ``optimizer.stateless_apply``: takes the dummies off, notes the update."""
-    original = optimizer.stateless_apply
 
     def stateless_apply(optimizer_variables: Any, grads: Any, trainable_variables: Any) -> Any:
         grads, before = list(grads), list(trainable_variables)
@@ -415,9 +429,10 @@ def _watched_apply(observer: Observer, optimizer: Any, trace: _Trace) -> Callabl
     return stateless_apply
 
 
-def _watched_compute(observer: Observer, trace: _Trace) -> Callable[..., Any]:
+def _watched_compute(
+    trace: _Trace, observer: Observer, original: Callable[..., Any]
+) -> Callable[..., Any]:
     """Stands in for ``model.compute_loss_and_updates``, which runs inside the gradient."""
-    original = observer.model.compute_loss_and_updates
 
     def compute_loss_and_updates(
         weights: Any, others: Any, metrics: Any, *args: Any, **kw: Any
@@ -435,9 +450,8 @@ def _watched_compute(observer: Observer, trace: _Trace) -> Callable[..., Any]:
     return compute_loss_and_updates
 
 
-def _watched_metrics(observer: Observer) -> Callable[..., Any]:
+def _watched_metrics(observer: Observer, original: Callable[..., Any]) -> Callable[..., Any]:
     """Stands in for ``model._update_metrics_variables``, which is back outside."""
-    original = observer.model._update_metrics_variables
 
     def update(metrics: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
         metrics, outputs = metrics
