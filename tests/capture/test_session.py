@@ -161,7 +161,7 @@ def test_sparse_gradients_of_an_embedding():
 def leftovers(model):
     """Names of instance attributes that shadow a method, on the model and all it holds."""
     owners = [model, model.optimizer, *model._flatten_layers(include_self=False)]
-    methods = ("train_step", "compute_loss", "call", "apply", "_armed")
+    methods = ("train_step", "train_on_batch", "compute_loss", "call", "apply", "_armed")
     return [(owner.name, m) for owner in owners for m in methods if m in owner.__dict__]
 
 

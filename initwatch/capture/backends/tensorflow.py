@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
@@ -21,6 +22,7 @@ from initwatch.capture.backends.protocol import (
     Flag,
     Origins,
     Outbox,
+    Rehearsal,
     Rehearsed,
     Shadow,
     TrainFunction,
@@ -57,6 +59,15 @@ UNDONE = re.compile(
 # Random operations that keep a counter in the function they belong to: the user's own must run at
 # every batch, or its next draw would be another one.
 COUNTING = re.compile(r"(Random|Truncated|Multinomial|Parameterized)")
+
+CANNOT_REPEAT = (
+    "this training step draws from tf.random and does what cannot be undone (reads an iterator of "
+    "its own, calls Python, ...). Observing it would change what it draws; keras.random or "
+    "tf.random.Generator in place of tf.random would not."
+)
+
+# What ``fit`` hands to a train function; ``train_on_batch`` hands over a generator.
+ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
 
 # Sums and products that TensorFlow's arithmetic optimizer regroups with those that read them,
 # as long as there is no other reader: learning_rate * (a * b) becomes (learning_rate * a) * b.
@@ -148,8 +159,6 @@ class _Rehearsal:
         self.always = always
         self._graph = graph
         self._steps = int(model.steps_per_execution)
-        ours = {id(variable.handle) for variable in graph.variables if hasattr(variable, OWN)}
-        self._variables = [h for h in _resources(graph) if id(h) not in ours]
         self._batches: list[Any] = []
         self._strategy = model.distribute_strategy
         self._distributed = isinstance(iterator, tf.distribute.DistributedIterator)
@@ -160,30 +169,16 @@ class _Rehearsal:
         self._dataset = tf.data.Dataset.from_generator(self._parts, output_signature=spec)
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
-        return _traced(function, *args) is self._graph
+        return isinstance(args[0], ITERATORS) and _traced(function, *args) is self._graph
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         self._batches, broken = drawn(args[0], self._steps)
         if not self._batches:
             return None
-        failure: Exception | None = None
-        before = after = self._state()
-        try:
-            ours(self._replay())
-            after = self._state()
-        except Exception as error:
-            failure = error  # told to the caller, once the user's own step has run
-        finally:
-            for handle, value in zip(self._variables, before, strict=True):
-                tf.raw_ops.AssignVariableOp(resource=handle, value=value)
-        result = own(self._replay())
+        done = _both(self._graph, ours, own, self._replay)
         if broken is not None:
             raise broken
-        equal = failure is None and all(
-            a.numpy().tobytes() == b.numpy().tobytes()
-            for a, b in zip(after, self._state(), strict=True)
-        )
-        return Rehearsed(result, equal, failure)
+        return done
 
     def _replay(self) -> Any:
         """The batches once more, in an iterator of the kind that the fit has."""
@@ -203,12 +198,70 @@ class _Rehearsal:
     def _part(self, replica: int, value: Any) -> Any:
         return self._strategy.experimental_local_results(value)[replica]
 
-    def _state(self) -> list[Any]:
-        # no copies: a variable whose value is held by someone is changed in a copy of it
-        return [
-            tf.raw_ops.ReadVariableOp(resource=handle, dtype=_dtype(handle))
-            for handle in self._variables
-        ]
+
+class _LoopRehearsal:
+    """For ``train_on_batch``, which hands its batch over in a generator.
+
+    What the step does is known when the batch is, so it is looked at before each rehearsal.
+    """
+
+    always = False
+
+    def __init__(self, function: TrainFunction) -> None:
+        self._function = function
+
+    def serves(self, function: TrainFunction, *args: Any) -> bool:
+        return function is self._function and not isinstance(args[0], ITERATORS)
+
+    def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
+        batch = next(args[0])
+        graph = _one_step(ours).get_concrete_function(batch).graph
+        kinds = _kinds(graph)
+        if _can_be_undone(graph, kinds):
+            done = _both(graph, ours, own, lambda: iter([batch]))
+            # seen as different: what counts its own runs is the user's to run each time
+            return replace(done, equal=done.equal and not _counts(kinds))
+        if _counts(kinds):
+            return Rehearsed(own(iter([batch])), True, UnsupportedError(CANNOT_REPEAT))
+        return Rehearsed(ours(iter([batch])), True, None)
+
+
+def _both(
+    graph: Any, ours: TrainFunction, own: TrainFunction, replay: Callable[[], Any]
+) -> Rehearsed:
+    """Runs ours, undoes it, and runs the user's own; ``replay`` gives both the same batches."""
+    mine = {id(variable.handle) for variable in graph.variables if hasattr(variable, OWN)}
+    handles = [handle for handle in _resources(graph) if id(handle) not in mine]
+    failure: Exception | None = None
+    before = after = _values(handles)
+    try:
+        ours(replay())
+        after = _values(handles)
+    except Exception as error:
+        failure = error  # told to the caller, once the user's own step has run
+    finally:
+        for handle, value in zip(handles, before, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+    result = own(replay())
+    equal = failure is None and all(
+        a.numpy().tobytes() == b.numpy().tobytes()
+        for a, b in zip(after, _values(handles), strict=True)
+    )
+    return Rehearsed(result, equal, failure)
+
+
+def _values(handles: list[Any]) -> list[Any]:
+    # no copies: a variable whose value is held by someone is changed in a copy of it
+    return [tf.raw_ops.ReadVariableOp(resource=h, dtype=_dtype(h)) for h in handles]
+
+
+def _one_step(function: TrainFunction) -> Any:
+    """The ``tf.function`` of a single batch in a train function of Keras's, None if eager."""
+    for cell in getattr(function, "__closure__", None) or ():
+        inner = getattr(cell.cell_contents, "__wrapped__", None)
+        if hasattr(inner, "get_concrete_function"):
+            return inner
+    return None
 
 
 def _traced(function: TrainFunction, *args: Any) -> Any:
@@ -241,6 +294,11 @@ def _dtype(handle: Any) -> Any:
     """Type of the variable behind a resource, None if it is no variable."""
     data = resource_variable_ops.get_eager_safe_handle_data(handle)
     return tf.as_dtype(data.shape_and_type[0].dtype) if data is not None and data.is_set else None
+
+
+def _counts(kinds: set[str]) -> bool:
+    """True if some operation keeps count of its runs where nobody can reach it."""
+    return any(COUNTING.match(kind) for kind in kinds)
 
 
 def _can_be_undone(graph: Any, kinds: set[str]) -> bool:
@@ -343,21 +401,17 @@ class TensorFlowBackend:
                 optimizer.__dict__.pop("build", None)
         return True
 
-    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> _Rehearsal | None:
+    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> Rehearsal | None:
+        if not isinstance(args[0], ITERATORS):
+            return None if _one_step(function) is None else _LoopRehearsal(function)
         graph = _traced(function, *args)
-        known = (tf.data.Iterator, tf.distribute.DistributedIterator)
-        if graph is None or not isinstance(args[0], known):
+        if graph is None:
             return None
         kinds = _kinds(graph)
-        counts = any(COUNTING.match(kind) for kind in kinds)
         if _can_be_undone(graph, kinds):
-            return _Rehearsal(model, graph, args[0], always=counts)
-        if counts:
-            raise UnsupportedError(
-                "this training step draws from tf.random and does what cannot be undone (reads "
-                "an iterator of its own, calls Python, ...). Observing it would change what it "
-                "draws; keras.random or tf.random.Generator in place of tf.random would not."
-            )
+            return _Rehearsal(model, graph, args[0], always=_counts(kinds))
+        if _counts(kinds):
+            raise UnsupportedError(CANNOT_REPEAT)
         return None
 
     def reading(self) -> AbstractContextManager[None]:
