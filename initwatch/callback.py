@@ -345,7 +345,8 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         # through __dict__, past Keras's attribute tracking
         attributes = model.__dict__
         outer = attributes.get("train_on_batch")
-        self._begin(getattr(outer, "conductor", self))
+        conductor: _Watching = getattr(outer, "conductor", self)
+        self._begin(conductor)
         original = model.train_on_batch
 
         def train_on_batch(*args: Any, **kwargs: Any) -> Any:
@@ -354,7 +355,7 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
                 self._watch.arm()
             return original(*args, **kwargs)
 
-        train_on_batch.conductor = getattr(outer, "conductor", self)  # type: ignore[attr-defined]
+        train_on_batch.conductor = conductor  # type: ignore[attr-defined]
         self.on_epoch_begin(0)
         attributes["train_on_batch"] = train_on_batch
         try:

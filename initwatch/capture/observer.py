@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from initwatch.capture.backends.protocol import Backend, Origins, Shadow
+from initwatch.capture.backends.protocol import Backend, Origins
 from initwatch.errors import Faults
 
 LOST = "the statistics of this run are incomplete."

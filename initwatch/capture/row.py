@@ -176,8 +176,9 @@ def _add_applied(
     add: Callable[..., None],
 ) -> None:
     gradients = backend.of_all_replicas(applied.gradients)
-    for variable, gradient, before, after in zip(
-        applied.variables, gradients, applied.before, applied.after, strict=True
+    clipped = backend.of_all_replicas(_clipped(applied, backend))
+    for variable, gradient, kept, before, after in zip(
+        applied.variables, gradients, clipped, applied.before, applied.after, strict=True
     ):
         if any(variable is known for known in variables):
             continue  # applied twice in one step: the first application is the step's
@@ -192,7 +193,27 @@ def _add_applied(
             slopes = reductions.matrix(backend.apart(backend.dense(gradient)), columns)
             sums = backend.once(reductions.gradient_sums)(slopes)
             add(Source.GRADIENT, index, sums, slopes if is_kernel else None)
+        if kept is not None:
+            sums = backend.once(reductions.square_sums)(reductions.matrix(kept, columns))
+            add(Source.CLIPPED, index, sums)
         add(Source.UPDATE, index, backend.once(reductions.update_sums)(weights, moved))
+
+
+def _clipped(applied: Applied, backend: Backend) -> list[Tensor]:
+    """What the optimizer's clipping leaves of each gradient, None where it does not clip.
+
+    Accumulated gradients are clipped as a sum that is not seen.
+    """
+    inner = getattr(applied.optimizer, "inner_optimizer", applied.optimizer)
+    clips = inner.clipnorm or inner.global_clipnorm or inner.clipvalue
+    if not clips or inner.gradient_accumulation_steps:
+        return [None] * len(applied.gradients)
+    scale = applied.loss_scale
+    gradients = [None if g is None else backend.apart(backend.dense(g)) for g in applied.gradients]
+    if scale is not None:
+        gradients = [None if g is None else g / ops.cast(scale, g.dtype) for g in gradients]
+    clipped: list[Tensor] = inner._clip_gradients(gradients)
+    return clipped
 
 
 def variable_specs(

@@ -22,9 +22,10 @@ def whole_step(rows: NDArray[np.float32], layout: Layout, share: float) -> NDArr
         float32[layout.width].
     """
     if len(rows) == 1:
-        return rows[0]
+        only: NDArray[np.float32] = rows[0]
+        return only
     numbers = rows.astype(np.float64)
-    whole = numbers[0].copy()
+    whole: NDArray[np.float64] = numbers[0].copy()
     at = {name: i for i, name in enumerate(HEADER)}
     whole[at["loss"]] = share * numbers[:, at["loss"]].sum()
     whole[at["trivial_loss"]] = numbers[:, at["trivial_loss"]].mean()

@@ -247,7 +247,7 @@ class JaxBackend:
         return None
 
     def writes(self) -> bool:
-        return jax.process_index() == 0
+        return bool(jax.process_index() == 0)
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

@@ -460,9 +460,9 @@ class TensorFlowBackend:
 
     def of_all_replicas(self, gradients: list[Any]) -> list[Any]:
         replica = _replica()
-        if replica is None:
-            return gradients
         known = [self.dense(gradient) for gradient in gradients if gradient is not None]
+        if replica is None or not known:
+            return gradients
         summed = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, known))
         return [None if gradient is None else next(summed) for gradient in gradients]
 

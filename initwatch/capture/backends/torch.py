@@ -91,7 +91,7 @@ class _Peers:
 def _packed(rows: list[dict[str, NDArray[Any]]]) -> bytes:
     file = io.BytesIO()
     named = {f"{i}/{name}": values for i, row in enumerate(rows) for name, values in row.items()}
-    np.savez(file, allow_pickle=False, **named)  # type: ignore[arg-type]
+    np.savez(file, allow_pickle=False, **named)
     return file.getvalue()
 
 
