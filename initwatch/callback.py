@@ -345,7 +345,8 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         # through __dict__, past Keras's attribute tracking
         attributes = model.__dict__
         outer = attributes.get("train_on_batch")
-        conductor: _Watching = getattr(outer, "conductor", self)
+        known = getattr(outer, "conductor", None)
+        conductor = known if isinstance(known, _Watching) else self
         self._begin(conductor)
         original = model.train_on_batch
 
