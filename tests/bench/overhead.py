@@ -1,18 +1,23 @@
-"""What watching costs: each step, and at the start.
+"""What watching costs: each step, at the start, and by size of the model.
 
-    python -m tests.bench.overhead [--models mlp resnet transformer lstm] [--rounds 5] [--jit]
-    python -m tests.bench.overhead --startup
-    python -m tests.bench.overhead --scale
+    python -m tests.bench.overhead [--backends tensorflow jax torch] [--rounds 5] [--steps 50]
+    python -m tests.bench.overhead --draw
+
+The first measures everything and keeps it in ``tests/bench/overhead.json`` (about an hour and a
+half on two cores; ``--only steps`` and so on measures a part). The second prints its tables and
+draws ``examples/pictures/overhead.png``.
 
 Steps: every variant has a model of its own, compiled once; rounds alternate between the
 variants, and each round gives the ratio of a variant's time to that of the plain model in the
-same round. Printed are the median ratio and the range of the middle half. ``again`` is a second
-plain model: what it differs from 1 by is noise.
+same round. Kept are the median ratio and the range of the middle half. ``again`` is a second
+plain model: what it differs from 1 by is noise. The dense start of a fit is left out: it is in
+the start-up. ``initwatch`` is the default schedule as it stands after 1,000 batches.
 
 Start-up: every run is a process of its own, plain and watched in turn.
 """
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -20,154 +25,80 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
+from dataclasses import replace
 from functools import partial
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from pathlib import Path
 
 import keras
-import numpy as np
-import tensorflow as tf
-from keras import layers
 
 import initwatch
-from tests.capture import models
+from initwatch.measurement.layout import STEP_BASE
+from tests.bench.networks import NETWORKS, built, mlp
+from tests.bench.second_pass import SecondPass
 
+RESULTS = Path(__file__).with_name("overhead.json")
+BACKENDS = ("tensorflow", "jax", "torch")
 DENSE = 20  # batches at the start of a fit that the default schedule samples one by one
+SETTLED = 1000  # batches after which the default schedule's gap has come to its end
 EVERY_STEP = initwatch.Schedule(first=10**9, histograms=False)
-
-
-# -------------------------------------------------------------------------- networks
-# each gives (model, inputs, batch size)
-
-
-def mlp(depth=10, width=256):
-    hidden = [layers.Dense(width, "relu", kernel_initializer="he_normal") for _ in range(depth)]
-    model = keras.Sequential([keras.Input((64,)), *hidden, layers.Dense(10, "softmax")])
-    return model, inputs((64,)), 128
-
-
-def resnet():
-    return models.resnet_20(32), inputs((32, 32, 3)), 32
-
-
-def transformer():
-    """Four pre-norm blocks of width 256 on sequences of 128."""
-    start = keras.Input((128,), dtype="int32")
-    x = layers.Embedding(1000, 256)(start)
-    for _ in range(4):
-        y = layers.LayerNormalization()(x)
-        x = layers.Add()([x, layers.MultiHeadAttention(4, 64)(y, y)])
-        y = layers.Dense(1024, "gelu")(layers.LayerNormalization()(x))
-        x = layers.Add()([x, layers.Dense(256)(y)])
-    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))
-    model = keras.Model(start, layers.Dense(10, "softmax")(x))
-    return model, np.random.default_rng(0).integers(0, 1000, (512, 128)), 8
-
-
-def lstm():
-    start = keras.Input((64, 32))
-    x = layers.LSTM(128)(layers.LSTM(128, return_sequences=True)(start))
-    return keras.Model(start, layers.Dense(10, "softmax")(x)), inputs((64, 32)), 32
-
-
-def inputs(shape):
-    return np.random.default_rng(0).standard_normal((512, *shape)).astype("float32")
-
-
-NETWORKS = {"mlp": mlp, "resnet": resnet, "transformer": transformer, "lstm": lstm}
-
-
-def built(build, jit_compile):
-    """(model, endless data of it)"""
-    keras.utils.set_random_seed(0)
-    model, x, batch = build()
-    model.compile(
-        keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", jit_compile=jit_compile
-    )
-    y = np.random.default_rng(1).integers(0, 10, len(x))
-    data = tf.data.Dataset.from_tensor_slices((x, y)).repeat().batch(batch).prefetch(2)
-    return model, data
-
-
-# -------------------------------------------------------------------------- variants
-
-
-class Tape(keras.callbacks.Callback):
-    """A second forward and backward pass a step, as callbacks of this kind do it elsewhere."""
-
-    def __init__(self, data):
-        super().__init__()
-        self.batches = iter(data)
-
-    def on_train_begin(self, logs=None):
-        if hasattr(self, "norms"):
-            return
-        model = self.model
-
-        @tf.function
-        def norms(x, y):
-            with tf.GradientTape() as tape:
-                loss = model.compute_loss(x, y, model(x, training=True))
-            gradients = tape.gradient(loss, model.trainable_variables)
-            return tf.stack([tf.norm(tf.convert_to_tensor(g)) for g in gradients])
-
-        self.norms = norms
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.norms(*next(self.batches)).numpy()
+VARIANTS = ("plain", "again", "initwatch", "every step", "TensorBoard", "second pass")
 
 
 class Clock(keras.callbacks.Callback):
-    """Seconds from the first batch after the dense phase to the end of the epoch."""
+    """Seconds from the first batch after the dense start to the end of the epoch."""
+
+    def __init__(self, watch=None):
+        super().__init__()
+        self.watch = watch
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == DENSE:
+            if self.watch is not None:
+                self.watch._watch.batch = SETTLED
             self.begin = time.perf_counter()
 
 
-def seconds(model, data, callbacks, steps):
-    clock = Clock()
-    model.fit(data, steps_per_epoch=DENSE + steps, verbose=0, callbacks=[clock, *callbacks])
+def seconds(model, endless, callbacks, steps):
+    watch = next((c for c in callbacks if isinstance(c, initwatch.InitWatch)), None)
+    clock = Clock(watch)
+    gc.collect()  # not in the middle of someone's round
+    model.fit(endless(), steps_per_epoch=DENSE + steps, verbose=0, callbacks=[*callbacks, clock])
     return time.perf_counter() - clock.begin
 
 
-def callbacks_of(variant, data):
+def callbacks_of(variant, endless):
     folder = tempfile.mkdtemp()
-    if variant == "initwatch":
-        return [initwatch.InitWatch(folder, console=False)]
-    if variant == "every step":
-        return [initwatch.InitWatch(folder, console=False, schedule=EVERY_STEP)]
-    if variant == "TensorBoard":
-        return [keras.callbacks.TensorBoard(folder, histogram_freq=1, update_freq=1)]
-    return [Tape(data)] if variant == "tape" else []
+    made = {
+        "initwatch": lambda: [initwatch.InitWatch(folder, console=False)],
+        "every step": lambda: [initwatch.InitWatch(folder, console=False, schedule=EVERY_STEP)],
+        "TensorBoard": lambda: [
+            keras.callbacks.TensorBoard(folder, histogram_freq=1, update_freq=1)
+        ],
+        "second pass": lambda: [SecondPass(endless)],
+    }
+    return made.get(variant, list)()
 
 
-VARIANTS = ("plain", "again", "initwatch", "every step", "TensorBoard", "tape")
-
-
-def steps_table(networks, rounds, steps, jit_compile, variants=VARIANTS):
-    """Prints one line a network of {name: builder}."""
-    for name, build in networks.items():
-        runs = {}
+def compared(build, jit, rounds, steps, variants):
+    """Median ratio and middle half of each variant, and the plain step in milliseconds."""
+    runs = {}
+    for variant in variants:
+        model, endless = built(build, jit)
+        runs[variant] = (model, endless, callbacks_of(variant, endless))
+        seconds(*runs[variant], steps=2)  # traces, compiles
+    ratios = {variant: [] for variant in variants}
+    plain = []
+    for _ in range(rounds):
+        taken = {variant: seconds(*runs[variant], steps=steps) for variant in variants}
+        plain.append(1e3 * taken["plain"] / steps)
         for variant in variants:
-            model, data = built(build, jit_compile)
-            runs[variant] = (model, data, callbacks_of(variant, data))
-            seconds(*runs[variant], steps=2)  # traces, compiles
-        ratios = {variant: [] for variant in variants}
-        for _ in range(rounds):
-            taken = {variant: seconds(*runs[variant], steps=steps) for variant in variants}
-            for variant in variants:
-                ratios[variant].append(taken[variant] / taken["plain"])
-        show(name, ratios, taken["plain"] / steps)
-
-
-def show(name, ratios, step):
-    cells = []
+            ratios[variant].append(taken[variant] / taken["plain"])
+    found = {"plain step, ms": statistics.median(plain)}
     for variant, values in ratios.items():
-        if variant != "plain":
-            low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
-            cells.append(f"{variant} {statistics.median(values):.3f} ({low:.2f} to {high:.2f})")
-    print(f"{name:<12} plain step {1e3 * step:.1f} ms | " + " | ".join(cells), flush=True)
+        low, middle, high = statistics.quantiles(values, n=4)
+        found[variant] = [middle, low, high]
+    return found
 
 
 # -------------------------------------------------------------------------- start-up
@@ -184,66 +115,186 @@ class Ends(keras.callbacks.Callback):
         self.times.append(time.perf_counter())
 
 
-def one_start(name, watched, jit_compile):
-    """In a process of its own: seconds to the end of the first step, and of the whole dense
-    phase and one step more, by which everything is traced."""
-    warm, data = built(lambda: mlp(1, 4), jit_compile)  # TensorFlow's own first steps
-    warm.fit(data, steps_per_epoch=1, verbose=0)
-    model, data = built(NETWORKS[name], jit_compile)
+def one_start(name, jit, watched):
+    """Seconds to the end of the first step, and of the dense start and one step more, by which
+    everything is traced."""
+    warm, endless = built(partial(mlp, 1, 4), jit)  # the backend's own first steps
+    warm.fit(endless(), steps_per_epoch=1, verbose=0)
+    model, endless = built(NETWORKS[name], jit)
     ends = Ends()
     watch = [initwatch.InitWatch(tempfile.mkdtemp(), console=False)] if watched else []
     begin = time.perf_counter()
-    model.fit(data, steps_per_epoch=DENSE + 2, verbose=0, callbacks=[*watch, ends])
-    return ends.times[0] - begin, ends.times[-1] - begin
+    model.fit(endless(), steps_per_epoch=DENSE + 2, verbose=0, callbacks=[*watch, ends])
+    return [ends.times[0] - begin, ends.times[-1] - begin]
 
 
-def startup_table(names, rounds, jit_compile):
-    for name in names:
-        ratios = {"first step": [], "all traced": []}
-        plain = []
-        for _ in range(rounds):
-            pair = {}
-            for watched in (False, True):
-                command = [sys.executable, "-m", "tests.bench.overhead", "--one-start", name]
-                command += ["--watched"] * watched + ["--jit"] * jit_compile
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
-                pair[watched] = json.loads(done.stdout.splitlines()[-1])
-            for i, key in enumerate(ratios):
-                ratios[key].append(pair[True][i] / pair[False][i])
-            plain.append(pair[False])
-        first, whole = (statistics.median(p[i] for p in plain) for i in (0, 1))
-        cells = [f"{key} {statistics.median(values):.2f}" for key, values in ratios.items()]
-        print(f"{name:<12} plain {first:.1f} s, {whole:.1f} s | " + " | ".join(cells), flush=True)
+def started(name, backend, jit, rounds):
+    ratios = {"first step": [], "all traced": []}
+    plain = []
+    for _ in range(rounds):
+        options = ["--part", "start", "--network", name, *["--jit"] * jit]
+        pair = [run(backend, *options, *watched) for watched in ([], ["--watched"])]
+        for i, key in enumerate(ratios):
+            ratios[key].append(pair[1][i] / pair[0][i])
+        plain.append(pair[0])
+    found = {key: statistics.median(values) for key, values in ratios.items()}
+    found["plain, s"] = [statistics.median(p[i] for p in plain) for i in (0, 1)]
+    return found
 
 
-def scale_table(rounds, steps, jit_compile):
-    """Deep networks of narrow layers, and shallow ones of wide layers."""
-    shapes = ((10, 32), (100, 32), (1000, 32), (4, 32), (4, 512), (4, 5000))
-    networks = {f"{depth} x {width}": partial(mlp, depth, width) for depth, width in shapes}
-    variants = ("plain", "again", "initwatch", "every step")
-    steps_table(networks, rounds, steps, jit_compile, variants)
+# -------------------------------------------------------------------------- by size, on the host
+
+
+SHAPES = {
+    "10 layers": (10, 32),
+    "100 layers": (100, 32),
+    "1,000 layers": (1000, 32),
+    "1e4 parameters": (2, 64),
+    "1e6 parameters": (4, 550),
+    "1e8 parameters": (4, 5700),
+}
+
+
+def on_the_host():
+    """Microseconds that a batch costs which is not sampled: median of 10,000 calls."""
+    model, endless = built(partial(mlp, 2, 8), jit=False)
+    watch = initwatch.InitWatch(console=False)
+    taken = []
+
+    class Between(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 0:
+                return
+            conductor = watch._watch
+            conductor._agenda._next = 10**9  # none of these is sampled
+            for _ in range(10_000):
+                begin = time.perf_counter()
+                watch.on_train_batch_begin(batch)
+                conductor.arm()
+                taken.append(time.perf_counter() - begin)
+            conductor._agenda._next = 0
+
+    model.fit(endless(), steps_per_epoch=2, verbose=0, callbacks=[watch, Between()])
+    return 1e6 * statistics.median(taken)
+
+
+SIMULATED = 1_000_000  # sampled steps
+
+
+def in_memory():
+    """MiB held by all of Python after 1 %, a tenth and all of a million sampled steps."""
+    model, endless = built(partial(mlp, 4, 8), jit=False)
+    watch = initwatch.InitWatch(console=False)
+    model.fit(endless(), steps_per_epoch=2, verbose=0, callbacks=[watch])
+    conductor = watch._watch
+    samples = []
+    deliver, conductor._receive = conductor._receive, samples.append
+    conductor._session.attach(conductor._faults, samples.append)
+    conductor._session.arm(histograms=False)
+    model.fit(endless(), steps_per_epoch=1, verbose=0)
+    (sample,) = samples
+    held = {}
+    tracemalloc.start()
+    for step in range(SIMULATED):
+        row = sample.rows.copy()
+        row[0, :3] = step // STEP_BASE, step % STEP_BASE, 2.0 / (1.0 + step % 97)
+        deliver(replace(sample, rows=row))
+        if step + 1 in (SIMULATED // 100, SIMULATED // 10, SIMULATED):
+            gc.collect()
+            held[step + 1] = round(tracemalloc.get_traced_memory()[0] / 2**20, 2)
+    return held
+
+
+# -------------------------------------------------------------------------- processes, results
+
+
+def run(backend, *options):
+    """What a process of this program prints under a backend."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.overhead", *map(str, options)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(given):
+    """Measures what is asked for; what was measured before and is not asked for stays."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+    def keep(part, key, value):
+        results.setdefault(part, {})[key] = value
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        print(part, key, json.dumps(value), flush=True)
+
+    for backend in given.backends:
+        for jit in modes(backend):
+            for name in given.networks:
+                key = f"{backend}{', jit' * jit}: {name}"
+                options = ["--network", name, *["--jit"] * jit]
+                if "steps" in given.only:
+                    counts = ["--rounds", given.rounds, "--steps", given.steps]
+                    keep("steps", key, run(backend, "--part", "steps", *options, *counts))
+                if "start" in given.only:
+                    keep("start", key, started(name, backend, jit, 3))
+        if "size" in given.only and backend == "tensorflow":
+            for shape in SHAPES:
+                counts = ["--rounds", 5, "--steps", 20]
+                keep("size", shape, run(backend, "--part", "size", "--shape", shape, *counts))
+        if "host" in given.only:
+            keep("host", backend, run(backend, "--part", "host"))
+        if "memory" in given.only and backend == "tensorflow":
+            keep("memory", "MiB after steps", run(backend, "--part", "memory"))
+
+
+def modes(backend):
+    """With and without a compiler. JAX always has one: operation by operation it is a debugger.
+    torch.compile takes minutes for a network here and is left to a run of its own."""
+    return {"tensorflow": (False, True), "jax": (True,), "torch": (False,)}[backend]
+
+
+def one_part(given):
+    """In a process of its own: prints one line of JSON."""
+    if given.part == "steps":
+        build = NETWORKS[given.network]
+        found = compared(build, given.jit, given.rounds, given.steps, VARIANTS)
+    elif given.part == "start":
+        found = one_start(given.network, given.jit, given.watched)
+    elif given.part == "size":
+        variants = ("plain", "again", "initwatch", "every step")
+        build = partial(mlp, *SHAPES[given.shape])
+        found = compared(build, False, given.rounds, given.steps, variants)
+    else:
+        found = on_the_host() if given.part == "host" else in_memory()
+    print(json.dumps(found))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parts = ("steps", "start", "size", "host", "memory")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--jit", action="store_true")
-    parser.add_argument("--startup", action="store_true")
-    parser.add_argument("--scale", action="store_true")
-    parser.add_argument("--one-start", choices=NETWORKS, help=argparse.SUPPRESS)
-    parser.add_argument("--watched", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--draw", action="store_true")
+    for name in ("--part", "--network", "--shape"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in ("--jit", "--watched"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one_start:
-        print(json.dumps(one_start(given.one_start, given.watched, given.jit)))
-    elif given.startup:
-        startup_table(given.models, given.rounds, given.jit)
-    elif given.scale:
-        scale_table(given.rounds, given.steps, given.jit)
+    if given.part:
+        one_part(given)
+    elif given.draw:
+        from tests.bench.picture import draw
+
+        draw(json.loads(RESULTS.read_text()))
     else:
-        networks = {name: NETWORKS[name] for name in given.models}
-        steps_table(networks, given.rounds, given.steps, given.jit)
+        measure(given)
 
 
 if __name__ == "__main__":

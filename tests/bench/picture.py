@@ -1,0 +1,69 @@
+"""Tables and picture of what ``tests.bench.overhead`` measured. Needs matplotlib."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "overhead.png"
+SHOWN = {
+    "initwatch": ("initwatch, default", "#0072b2"),
+    "every step": ("initwatch, every step", "#56b4e9"),
+    "TensorBoard": ("keras TensorBoard", "#e69f00"),
+    "second pass": ("second pass a step", "#999999"),
+}
+
+
+def table(results):
+    """Markdown: one line a network, backend and compiler."""
+    names = ["again", *SHOWN]
+    lines = [
+        "| backend: network | plain step | plain again | " + " | ".join(t for t, _ in SHOWN.values()),
+        "|---" * (len(names) + 2),
+    ]
+    for key, found in results["steps"].items():
+        cells = [f"{found[n][0]:.2f} ({found[n][1]:.2f} to {found[n][2]:.2f})" for n in names]
+        lines.append(f"| {key} | {found['plain step, ms']:.1f} ms | " + " | ".join(cells))
+    lines += ["", "| start-up | plain, first step / all | first step | all traced", "|---" * 4]
+    for key, found in results["start"].items():
+        first, whole = found["plain, s"]
+        ratios = f"{found['first step']:.2f} | {found['all traced']:.2f}"
+        lines.append(f"| {key} | {first:.1f} s / {whole:.1f} s | {ratios}")
+    return "\n".join(f"{line} |" if line else line for line in lines)
+
+
+def draw(results):
+    """Prints the tables and writes the picture."""
+    print(table(results))
+    print("host, microseconds:", results["host"])
+    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 4.2), width_ratios=[2.2, 1], layout="constrained"
+    )
+    steps = results["steps"]
+    for i, (name, (text, color)) in enumerate(SHOWN.items()):
+        places = [place + 0.2 * (i - 1.5) for place in range(len(steps))]
+        middle = [found[name][0] - 1.0 for found in steps.values()]
+        spread = [
+            [max(0.0, found[name][0] - found[name][1]) for found in steps.values()],
+            [max(0.0, found[name][2] - found[name][0]) for found in steps.values()],
+        ]
+        left.bar(places, middle, 0.2, label=text, color=color)
+        left.errorbar(places, middle, spread, fmt="none", ecolor="#444444", elinewidth=0.8)
+    labels = [key.replace(": ", "\n").replace(", ", "\n") for key in steps]
+    left.set_xticks(range(len(steps)), labels, fontsize=7)
+    left.axhline(0.0, color="black", linewidth=0.8)
+    left.set_ylabel("extra time of a step / plain step")
+    left.legend(frameon=False)
+    sizes = results["size"]
+    for name in ("again", "initwatch", "every step"):
+        text, color = SHOWN.get(name, ("plain again (noise)", "#bbbbbb"))
+        values = [found[name][0] - 1.0 for found in sizes.values()]
+        right.plot(values, range(len(sizes)), "o", label=text, color=color)
+    right.set_yticks(range(len(sizes)), list(sizes))
+    right.invert_yaxis()
+    right.axvline(0.0, color="black", linewidth=0.8)
+    right.set_xlabel("extra time of a step / plain step")
+    right.legend(frameon=False)
+    figure.savefig(PICTURE, dpi=110)
+    print(PICTURE)
