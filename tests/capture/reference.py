@@ -143,7 +143,7 @@ def outputs_of(model, x):
         if isinstance(layer, keras.Model):
             given = keras.Model(inputs, node.arguments.keras_tensors[0])
             found |= outputs_of(layer, given(x))
-        elif not isinstance(layer, keras.layers.InputLayer):
+        elif isinstance(layer, keras.Layer) and not isinstance(layer, keras.layers.InputLayer):
             tensors.setdefault(layer.name, []).append(node.outputs[0])
     values = keras.Model(inputs, tensors)(x, training=True)
     for name, outputs in values.items():
