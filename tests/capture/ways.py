@@ -533,7 +533,7 @@ class Way:
         batch_of: number of a step -> number of its batch in the data.
         counted: number that the optimizer gives to each step.
         layers: False if no layer's output is seen, on backends where that is so.
-        unread: the layer whose output TensorFlow's graph may fuse into its reader.
+        unread: a layer with an output of its own that is not read.
         loss_seen: False if the step has no loss that can be seen.
         tolerance: relative, of all that two compilers may round differently.
         slow: the backend on which it takes more than a few seconds.
@@ -637,7 +637,11 @@ WAYS = {
         loss_seen=False,
     ),
     # networks
-    "batch normalisation": Way(build=normalized, unread="normal"),
+    "batch normalisation": Way(
+        build=normalized,
+        # TensorFlow fuses it into the ReLU
+        unread="normal" if BACKEND == "tensorflow" else "",
+    ),
     "subclassed": Way(build=Subclassed),
     "nested": Way(build=nested),
     "shared layer": Way(build=shared, data=two_inputs),
@@ -650,7 +654,12 @@ WAYS = {
         ),
         data=sequences,
     ),
-    "attention": Way(build=attention, data=sequences, unread="attention", slow="jax"),
+    "attention": Way(
+        build=attention,
+        data=sequences,
+        unread="attention",  # it is that of the last layer inside
+        slow="jax",
+    ),
     "embedding": Way(build=embedding, data=words),
     "frozen layer": Way(build=frozen),
     "idle weight": Way(build=with_an_idle_weight),
