@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -12,7 +13,7 @@ import numpy as np
 
 from initwatch.advice.advisor import advise
 from initwatch.capture.labels import loss_name
-from initwatch.capture.session import Sample, Session
+from initwatch.capture.session import Sample, Session, writes_logs
 from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
 from initwatch.diagnosis.engine import Engine
 from initwatch.diagnosis.rule import Rule
@@ -20,6 +21,7 @@ from initwatch.errors import ArgumentError, Faults, NotReadyError, UnsupportedEr
 from initwatch.measurement.layout import Group
 from initwatch.measurement.moments import measure
 from initwatch.measurement.recorder import Recorder
+from initwatch.measurement.trend import has_jumped
 from initwatch.outlets.console import ConsoleOutlet
 from initwatch.outlets.outlet import Outlet
 from initwatch.outlets.tensorboard import TensorBoardOutlet
@@ -27,7 +29,7 @@ from initwatch.records import Advice, Finding, Report, Subject
 from initwatch.records.finding import SEVERITIES, Severity
 from initwatch.records.training import Training
 from initwatch.records.update import Histogram, Update
-from initwatch.schedule import Schedule
+from initwatch.schedule import Agenda, Schedule
 
 Listener = Callable[[list[Finding]], None]
 
@@ -45,14 +47,13 @@ class Watch:
         self.listeners: list[Listener] = []
         self.batch = 0  # batches (executions) of this fit so far
         self.progress = False  # a progress bar stands unfinished on the line
-        self._schedule = schedule
+        self._agenda = Agenda(schedule)
         self._faults = Faults(self._tell)
         self._engine = Engine(rules, self._faults)
         self._session: Session | None = None
         self._recorder: Recorder | None = None
         self._advice: list[Advice] = []
         self._training = Training("SGD", None)  # until the first epoch begins
-        self._draw_next = True
 
     # ------------------------------------------------------------------ lifetime
 
@@ -94,8 +95,8 @@ class Watch:
         )
 
     def epoch(self) -> None:
-        """An epoch begins: its first batch is sampled, with histograms."""
-        self._draw_next = True
+        """An epoch begins."""
+        self._agenda.epoch()
         self.progress = False
         # asked now: between the batches of an epoch JAX's variables have no values
         with self._faults.contained("advice", "it may name another optimizer or rate."):
@@ -104,11 +105,10 @@ class Watch:
     def arm(self) -> None:
         """A batch begins."""
         batch, self.batch = self.batch, self.batch + 1
-        if self._session is None or not (self._draw_next or self._schedule.due(batch)):
+        if self._session is None or not self._agenda.due(batch):
             return
         with self._faults.contained("capture", "nothing more is measured."):
-            self._session.arm(histograms=self._draw_next and self._schedule.histograms)
-            self._draw_next = False
+            self._session.arm(histograms=self._agenda.take(batch))
 
     def end(self) -> None:
         """After the last batch."""
@@ -151,6 +151,8 @@ class Watch:
             for outlet in self.outlets:
                 with self._contained(outlet):
                     outlet.emit(update)
+            if found or has_jumped(history.losses):
+                self._agenda.alarm(self.batch - 1)
         if news:
             for listener in self.listeners:
                 listener(news)
@@ -291,6 +293,21 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         first = self
         if callbacks is not None:
             first = next((c for c in callbacks.callbacks if isinstance(c, _Watching)), self)
+        self._begin(first)
+        if self._watch is None or not self._conducts:
+            return
+        if callbacks is None:
+            self._arms = True
+            return
+        last = next((c for c in callbacks.callbacks if isinstance(c, _LastWord)), None)
+        if last is None:
+            last = _LastWord()
+            last.set_model(self.model)
+            callbacks.callbacks.append(last)
+        last.watch = self._watch
+
+    def _begin(self, first: _Watching) -> None:
+        """A training begins; ``first`` is the callback of the suite that conducts."""
         self._conducts = first is self
         self._arms = False
         if self._conducts:
@@ -301,21 +318,54 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         if watch is None:  # a sibling that stands before us did not begin
             return
         self._join(watch)
-        if not self._conducts:
-            if self._brings_its_own:
-                watch.say_shared(type(self).__name__)
-            return
-        # a step traced for an earlier fit is used again while the model is compiled the same
-        self._session = watch.begin(self.model, self._session)
-        if callbacks is None:
-            self._arms = True
-            return
-        last = next((c for c in callbacks.callbacks if isinstance(c, _LastWord)), None)
-        if last is None:
-            last = _LastWord()
-            last.set_model(self.model)
-            callbacks.callbacks.append(last)
-        last.watch = watch
+        if self._conducts:
+            # a step traced for an earlier fit is used again while the model is compiled the same
+            self._session = watch.begin(self.model, self._session)
+        elif self._brings_its_own:
+            watch.say_shared(type(self).__name__)
+
+    @contextmanager
+    def watching(self, model: keras.Model) -> Iterator[None]:
+        """Watches a loop of ``model.train_on_batch``, where no ``fit`` calls the callback.
+
+        ::
+
+            with watch.watching(model):
+                for x, y in batches:
+                    model.train_on_batch(x, y)
+
+        Each ``train_on_batch`` inside the block is a batch of the schedule. The report is whole
+        when the block ends, also by an exception.
+
+        Raises:
+            ArgumentError: if ``model`` is no Keras model or not compiled.
+        """
+        _check_trains(model)
+        self.set_model(model)
+        # through __dict__, past Keras's attribute tracking
+        attributes = model.__dict__
+        outer = attributes.get("train_on_batch")
+        known = getattr(outer, "conductor", None)
+        conductor = known if isinstance(known, _Watching) else self
+        self._begin(conductor)
+        original = model.train_on_batch
+
+        def train_on_batch(*args: Any, **kwargs: Any) -> Any:
+            if self._conducts and self._watch is not None:
+                model.make_train_function()  # ours stands in for it, never in its place
+                self._watch.arm()
+            return original(*args, **kwargs)
+
+        train_on_batch.conductor = conductor  # type: ignore[attr-defined]
+        self.on_epoch_begin(0)
+        attributes["train_on_batch"] = train_on_batch
+        try:
+            yield
+        finally:
+            attributes.pop("train_on_batch", None)
+            if outer is not None:
+                attributes["train_on_batch"] = outer
+            self.on_train_end()
 
     def _join(self, watch: Watch) -> None:
         """Adds what this callback brings to the fit's watch."""
@@ -349,8 +399,8 @@ class InitWatch(_Watching):
     Args:
         log_dir: folder for TensorBoard; the run ``initwatch`` is made inside it. Left out, no
             log is written.
-        schedule: which batches are sampled; the first 20 of each fit, then every tenth, by
-            default.
+        schedule: which batches are sampled; by default the first 20 of each fit, then ever
+            fewer down to each 50th, and the next 10 after a finding or a jump of the loss.
         rules: rules to check, such as ``initwatch.default_rules()`` with one left out or with
             other thresholds; all by default.
         console: False keeps the terminal silent; what is found stands in ``report``.
@@ -376,6 +426,8 @@ class InitWatch(_Watching):
         self._log = TensorBoardOutlet(log_dir) if log_dir is not None else None
 
     def _join(self, watch: Watch) -> None:
+        if not writes_logs():
+            return
         step = _step_of(self.model)
         if self._console and not any(isinstance(o, ConsoleOutlet) for o in watch.outlets):
             verbose = (self.params or {}).get("verbose", 0)
@@ -454,6 +506,14 @@ def _checked_codes(codes: Iterable[str] | None, known: set[str]) -> frozenset[st
     return frozenset(chosen)
 
 
+def _check_trains(model: Any) -> None:
+    if not isinstance(model, keras.Model) or not model.compiled:
+        raise ArgumentError(
+            "watching(model) needs a compiled keras.Model; call model.compile(optimizer=..., "
+            f"loss=...) first. Received: {model!r}"
+        )
+
+
 def _step_of(model: keras.Model) -> int:
     """The optimizer's count, 0 for a model without one."""
     optimizer = getattr(model, "optimizer", None)
@@ -465,7 +525,7 @@ def _step_of(model: keras.Model) -> int:
 def _checked_schedule(schedule: Schedule | None) -> Schedule:
     if schedule is not None and not isinstance(schedule, Schedule):
         raise ArgumentError(
-            "schedule must be an initwatch.Schedule, such as Schedule(first=20, every=10). "
+            "schedule must be an initwatch.Schedule, such as Schedule(first=20, every=50). "
             f"Received: {schedule!r}"
         )
     return schedule or Schedule()

@@ -2,26 +2,62 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from initwatch.errors import ArgumentError
-from initwatch.schedule import Schedule
+from initwatch.schedule import Agenda, Schedule
 
 
-def test_the_first_batches_are_all_sampled_and_then_each_tenth():
-    due = [batch for batch in range(61) if Schedule().due(batch)]
-    assert due == [*range(20), 20, 30, 40, 50, 60]
+def sampled(schedule, batches, epoch=None, alarms=()):
+    """Numbers of the sampled batches, and of those with histograms."""
+    agenda = Agenda(schedule)
+    taken, drawn = [], []
+    for batch in range(batches):
+        if epoch and batch % epoch == 0:
+            agenda.epoch()
+        if agenda.due(batch):
+            taken.append(batch)
+            if agenda.take(batch):
+                drawn.append(batch)
+        if batch in alarms:
+            agenda.alarm(batch)
+    return taken, drawn
 
 
-def test_sampling_goes_by_the_number_of_the_batch():
-    # not by batches since the dense start: 7 and 14 are multiples, 3 + 7 is not
-    due = [batch for batch in range(15) if Schedule(first=3, every=7).due(batch)]
-    assert due == [0, 1, 2, 7, 14]
+def test_dense_at_first_and_ever_sparser():
+    taken, _ = sampled(Schedule(), 3000)
+    assert taken[:40] == list(range(40))
+    assert taken[40:50] == [40, 42, 44, 46, 48, 50, 52, 54, 56, 58]
+    gaps = np.diff(taken)
+    assert (np.diff(gaps) >= 0).all()
+    assert (gaps[-30:] == 50).all()
+    assert len(taken) < 180
 
 
 def test_every_batch_or_hardly_any():
-    assert all(Schedule(first=0, every=1).due(batch) for batch in range(100))
-    assert [b for b in range(1000) if Schedule(first=0, every=500).due(b)] == [0, 500]
+    assert sampled(Schedule(every=1), 100)[0] == list(range(100))
+    assert sampled(Schedule(first=0, every=64), 200)[0] == [0, 1, 2, 4, 8, 16, 32, 64, 128, 192]
+
+
+def test_dense_after_an_alarm():
+    quiet, _ = sampled(Schedule(), 2100)
+    alarm = quiet[-2]
+    after = [alarm + n for n in range(1, 6)]
+    taken, _ = sampled(Schedule(alarm=5), 2100, alarms=[alarm])
+    assert taken == [*quiet[:-1], *after, alarm + 5 + 50]
+    assert sampled(Schedule(alarm=0), 2100, alarms=[alarm])[0] == quiet
+
+
+def test_histograms_at_the_beginning_of_epochs_that_are_far_enough_apart():
+    _, drawn = sampled(Schedule(), 3000, epoch=100)
+    assert drawn == [0, 100, 200, 300, 500, 800, 1200, 1700, 2200, 2700]
+    assert sampled(Schedule(histograms=False), 300, epoch=100)[1] == []
+
+
+def test_an_epoch_that_begins_early_is_not_forgotten():
+    # epochs of 7 batches: the first one that begins ten samples after the last histograms
+    assert sampled(Schedule(), 30, epoch=7)[1] == [0, 14, 28]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +68,7 @@ def test_every_batch_or_hardly_any():
         ({"first": "a"}, r"first=.*whole number.*Received: 'a'"),
         ({"first": 1.5}, r"first=.*whole number.*Received: 1\.5"),
         ({"every": True}, r"every=.*whole number.*Received: True"),
+        ({"alarm": -1}, r"alarm=.*0 or more\. Received: -1"),
         ({"histograms": 3}, r"histograms=.*True or False\. Received: 3"),
     ],
 )
@@ -41,6 +78,6 @@ def test_impossible_numbers_are_refused(arguments, message):
 
 
 def test_a_schedule_is_a_value():
-    assert Schedule() == Schedule(first=20, every=10, histograms=True)
+    assert Schedule() == Schedule(first=20, every=50, alarm=10, histograms=True)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Schedule().first = 3

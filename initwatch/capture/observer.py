@@ -1,13 +1,14 @@
 """What one run through ``train_step`` shows: layer outputs, backward signals, the optimizer.
 
-An ``Observer`` lives for one call of ``train_step`` (one trace, or one eager step). While it is
-``installed`` the layers' ``call``, the optimizers' ``apply`` and the model's ``compute_loss``
-are shadowed by instance attributes; they are taken off again before ``train_step`` returns, so
-nothing of it is ever on a model that a user can see.
+An ``Observer`` lives for one call of ``train_step`` (one trace, or one eager step). While
+``Shadows`` are on for it, the layers' ``call``, the optimizers' ``apply`` and the model's
+``compute_loss`` are shadowed by instance attributes; they are taken off again before
+``train_step`` returns, so nothing of it is ever on a model that a user can see.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,30 +83,6 @@ class Observer:
         # ids are only good while their tensors live
         self._alive: list[Any] = []
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Shadows what is to be watched, and undoes it whatever happens inside."""
-        undo: list[tuple[Any, str, bool, Any]] = []
-
-        def shadow(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-            # through __dict__, past Keras's attribute tracking
-            undo.append((owner, name, name in owner.__dict__, owner.__dict__.get(name)))
-            owner.__dict__[name] = wrapper
-
-        try:
-            for layer in watched_layers(self.model):
-                shadow(layer, "call", self._watched_call(layer, layer.call))
-            shadow(self.model, "compute_loss", self._watched_loss(self.model.compute_loss))
-            for owner, name, wrapper in self._backend.shadows(self):
-                shadow(owner, name, wrapper)
-            yield
-        finally:
-            for owner, name, was_there, previous in reversed(undo):
-                if was_there:
-                    owner.__dict__[name] = previous
-                else:
-                    owner.__dict__.pop(name, None)
-
     def enter(self) -> None:
         """The step goes on in another place: layers are called inside a gradient."""
         self._place = self._backend.place()
@@ -114,7 +91,7 @@ class Observer:
         """True where tensors can be carried out of: not inside a loop or a branch."""
         return bool(self._backend.place() == self._place)
 
-    def _watched_call(self, layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    def watched_call(self, layer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             outputs = original(*args, **kwargs)
             # inside the loop of an RNN or a branch, tensors cannot be carried out
@@ -181,9 +158,8 @@ class Observer:
                 from_input = True
         return Origins(known, from_input, operations)
 
-    def watched_apply(self, optimizer: Any) -> Callable[..., Any]:
+    def watched_apply(self, optimizer: Any, original: Callable[..., Any]) -> Callable[..., Any]:
         """What stands in for ``optimizer.apply`` where that changes variables in place."""
-        original = optimizer.apply
 
         def apply(grads: Any, trainable_variables: Any = None) -> Any:
             grads = list(grads)
@@ -215,7 +191,9 @@ class Observer:
             loss_scale=None if scale is None else self._backend.read(scale),
         )
 
-    def _watched_loss(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def watched_loss(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in for the model's ``compute_loss``."""
+
         def compute_loss(*args: Any, **kwargs: Any) -> Any:
             loss = original(*args, **kwargs)
             if self.is_here():
@@ -238,6 +216,76 @@ class Observer:
                 merged.from_input |= origins.from_input
                 merged.operations |= origins.operations
         return merged
+
+
+class Shadows:
+    """Stand-ins for methods of one model while its step is observed.
+
+    The replicas of a strategy run the step in threads that take turns: stand-ins go on with the
+    first of them and off with the last, and what a thread calls is shown to its own observer.
+    """
+
+    def __init__(self) -> None:
+        self._now = threading.local()
+        self._lock = threading.Lock()
+        self._wearers = 0
+        self._undo: list[tuple[Any, str, bool, Any]] = []
+
+    @contextmanager
+    def on(self, observer: Observer, backend: Backend) -> Iterator[None]:
+        """Shadows what is to be watched, and undoes it whatever happens inside."""
+        with self._lock:
+            self._wearers += 1
+        try:
+            with self._lock:
+                if not self._undo:
+                    self._put_on(observer, backend)
+            self._now.observer = observer
+            yield
+        finally:
+            self._now.observer = None
+            with self._lock:
+                self._wearers -= 1
+                if self._wearers == 0:
+                    self._take_off()
+
+    def _put_on(self, observer: Observer, backend: Backend) -> None:
+        model = observer.model
+        for layer in watched_layers(model):
+            self._shadow(layer, "call", watched_call(layer))
+        self._shadow(model, "compute_loss", Observer.watched_loss)
+        for owner, name, make in backend.shadows(observer):
+            self._shadow(owner, name, make)
+
+    def _shadow(self, owner: Any, name: str, make: Callable[..., Any]) -> None:
+        original = getattr(owner, name)
+
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            observer = getattr(self._now, "observer", None)
+            method = original if observer is None else make(observer, original)
+            return method(*args, **kwargs)
+
+        # through __dict__, past Keras's attribute tracking
+        self._undo.append((owner, name, name in owner.__dict__, owner.__dict__.get(name)))
+        owner.__dict__[name] = stand_in
+
+    def _take_off(self) -> None:
+        for owner, name, was_there, previous in reversed(self._undo):
+            if was_there:
+                owner.__dict__[name] = previous
+            else:
+                owner.__dict__.pop(name, None)
+        self._undo.clear()
+
+
+def watched_call(layer: Any) -> Callable[..., Any]:
+    """Makes the stand-in for ``layer.call`` of an observer and the original."""
+    return lambda observer, original: observer.watched_call(layer, original)
+
+
+def watched_apply(optimizer: Any) -> Callable[..., Any]:
+    """Makes the stand-in for ``optimizer.apply`` of an observer and the original."""
+    return lambda observer, original: observer.watched_apply(optimizer, original)
 
 
 def watched_layers(model: keras.Model) -> list[Any]:

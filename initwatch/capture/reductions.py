@@ -135,8 +135,12 @@ def gradient_sums(x: Tensor) -> Tensor:
 
 def update_sums(before: Tensor, after: Tensor) -> Tensor:
     """size, scale, square of after - before."""
-    difference = after - before
-    return ops.stack([size_of(difference), *scaled_square(difference)])
+    return square_sums(after - before)
+
+
+def square_sums(x: Tensor) -> Tensor:
+    """size, scale, square."""
+    return ops.stack([size_of(x), *scaled_square(x)])
 
 
 @cache

@@ -110,7 +110,7 @@ def build_row(
         layout=layout,
         layers=layers,
         variables=variables,
-        sums=ops.concatenate([ops.stack(_header(observer)), *parts]),
+        sums=ops.concatenate([ops.stack(_header(observer, backend)), *parts]),
         active=ops.concatenate(active) if active else None,
         histograms=lambda: ops.stack([once(reductions.histogram)(tensor) for tensor in tensors]),
         histogram_groups=tuple(drawn),
@@ -127,7 +127,7 @@ def is_readable(backend: Backend, call: Call) -> bool:
     return not backend.may_be_fused(call.output)
 
 
-def _header(observer: Observer) -> list[Tensor]:
+def _header(observer: Observer, backend: Backend) -> list[Tensor]:
     """step_high, step_low, loss, trivial_loss, loss_scale, examples, skipped."""
     applied = observer.applied[0]
     unknown = ops.convert_to_tensor(float("nan"), "float32")
@@ -143,7 +143,7 @@ def _header(observer: Observer) -> list[Tensor]:
         ops.cast(step // STEP_BASE, "float32"),
         ops.cast(step % STEP_BASE, "float32"),
         loss,
-        _trivial(observer, unknown),
+        _trivial(observer, backend, unknown),
         ops.ones((), "float32") if scale is None else ops.cast(scale, "float32"),
         _examples(observer),
         skipped,
@@ -157,7 +157,7 @@ def _examples(observer: Observer) -> Tensor:
     return ops.zeros((), "float32")
 
 
-def _trivial(observer: Observer, unknown: Tensor) -> Tensor:
+def _trivial(observer: Observer, backend: Backend, unknown: Tensor) -> Tensor:
     """Loss of the best constant prediction; unknown with weights or several outputs."""
     name = labels.loss_name(getattr(observer.model, "loss", None))
     if name is None or observer.labels is None:
@@ -165,7 +165,7 @@ def _trivial(observer: Observer, unknown: Tensor) -> Tensor:
     y, y_pred, sample_weight = observer.labels
     if sample_weight is not None or not hasattr(y, "shape") or not hasattr(y_pred, "shape"):
         return unknown
-    return labels.trivial_loss(name, y, y_pred)
+    return labels.trivial_loss(name, backend.of_all_examples(y), y_pred)
 
 
 def _add_applied(
@@ -175,8 +175,10 @@ def _add_applied(
     backend: Backend,
     add: Callable[..., None],
 ) -> None:
-    for variable, gradient, before, after in zip(
-        applied.variables, applied.gradients, applied.before, applied.after, strict=True
+    gradients = backend.of_all_replicas(applied.gradients)
+    clipped = backend.of_all_replicas(_clipped(applied, backend))
+    for variable, gradient, kept, before, after in zip(
+        applied.variables, gradients, clipped, applied.before, applied.after, strict=True
     ):
         if any(variable is known for known in variables):
             continue  # applied twice in one step: the first application is the step's
@@ -191,7 +193,27 @@ def _add_applied(
             slopes = reductions.matrix(backend.apart(backend.dense(gradient)), columns)
             sums = backend.once(reductions.gradient_sums)(slopes)
             add(Source.GRADIENT, index, sums, slopes if is_kernel else None)
+        if kept is not None:
+            sums = backend.once(reductions.square_sums)(reductions.matrix(kept, columns))
+            add(Source.CLIPPED, index, sums)
         add(Source.UPDATE, index, backend.once(reductions.update_sums)(weights, moved))
+
+
+def _clipped(applied: Applied, backend: Backend) -> list[Tensor]:
+    """What the optimizer's clipping leaves of each gradient, None where it does not clip.
+
+    Accumulated gradients are clipped as a sum that is not seen.
+    """
+    inner = getattr(applied.optimizer, "inner_optimizer", applied.optimizer)
+    clips = inner.clipnorm or inner.global_clipnorm or inner.clipvalue
+    if not clips or inner.gradient_accumulation_steps:
+        return [None] * len(applied.gradients)
+    scale = applied.loss_scale
+    gradients = [None if g is None else backend.apart(backend.dense(g)) for g in applied.gradients]
+    if scale is not None:
+        gradients = [None if g is None else g / ops.cast(scale, g.dtype) for g in gradients]
+    clipped: list[Tensor] = inner._clip_gradients(gradients)
+    return clipped
 
 
 def variable_specs(

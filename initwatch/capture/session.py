@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from initwatch.capture import activations as activation_functions
 from initwatch.capture import backends
 from initwatch.capture.backends.protocol import Rehearsal, TrainFunction
-from initwatch.capture.observer import LOST, Observer
+from initwatch.capture.observer import LOST, Observer, Shadows
 from initwatch.capture.reductions import HISTOGRAM_WIDTH
 from initwatch.capture.row import Reading, Row, build_row, variable_specs
 from initwatch.capture.topology import describe_layers, unique_paths
 from initwatch.errors import Faults, NotReadyError, UnsupportedError
 from initwatch.measurement.layout import Group, Layout
+from initwatch.measurement.replicas import whole_step
 from initwatch.records.layer import Activation, LayerSpec, VariableSpec
 from initwatch.theory.fans import units_of
 
@@ -223,7 +224,7 @@ class Session:
             self._learn_model()
         if self._instrumented is None:
             self._instrumented = self._backend.build(
-                self.model, self._watched_step(), self._outbox, self._draw
+                self.model, self._watched_step(), self._outbox, self._draw, *args
             )
         if not self._asked:
             self._asked = True
@@ -265,15 +266,19 @@ class Session:
     def _hand_out(self) -> None:
         self._has_run = True
         with self._faults.contained("measurement", LOST):
-            self._read()
+            try:
+                self._read()
+            except UnsupportedError as error:
+                self._give_up(error)
 
     def _watched_step(self) -> Callable[..., Any]:
         """The model's ``train_step`` with the observer around it."""
         original = self.model.train_step
+        shadows = Shadows()
 
         def train_step(*args: Any, **kwargs: Any) -> Any:
             observer = Observer(self.model, self._backend, self._faults)
-            with observer.installed():
+            with shadows.on(observer, self._backend):
                 result = original(*args, **kwargs)
             with self._faults.contained("capture", LOST), self._backend.reading():
                 row = build_row(observer, self._backend, self._readings, self._units)
@@ -334,18 +339,31 @@ class Session:
         rows = self._outbox.take()
         if not rows:
             return
-        nothing = np.zeros(0, dtype=np.bool_)
+        layout, share = structure.layout, self._outbox.share
+        groups = len(structure.histogram_groups)
         histograms = None
-        if self._drawing and structure.histogram_groups:
-            histograms = rows[-1]["histograms"].reshape(-1, HISTOGRAM_WIDTH)
+        if self._drawing and groups:
+            # of the first replica: bins that do not agree cannot be added
+            histograms = rows[-1]["histograms"].reshape(-1, HISTOGRAM_WIDTH)[:groups]
+        sums = [row["sums"].reshape(-1, layout.width) for row in rows]
+        nothing = np.zeros((1, 0), dtype=np.bool_)
+        active = [
+            row["active"].reshape(-1, layout.activity_width) if "active" in row else nothing
+            for row in rows
+        ]
         self._deliver(
             Sample(
                 structure,
-                np.stack([row["sums"] for row in rows]),
-                np.stack([row.get("active", nothing) for row in rows]),
+                np.stack([whole_step(replicas, layout, share) for replicas in sums]),
+                np.stack([replicas.any(axis=0) for replicas in active]),
                 histograms,
             )
         )
+
+
+def writes_logs() -> bool:
+    """True in the one process that logs, where several train together."""
+    return backends.current().writes()
 
 
 def _is_built(model: keras.Model) -> bool:

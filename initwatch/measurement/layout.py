@@ -23,6 +23,7 @@ class Source(StrEnum):
 
     WEIGHT = "weight"
     GRADIENT = "gradient"
+    CLIPPED = "clipped"
     UPDATE = "update"
     ACTIVATION = "activation"
     DELTA = "delta"
@@ -33,6 +34,7 @@ class Source(StrEnum):
 FIELDS: dict[Source, tuple[str, ...]] = {
     Source.WEIGHT: ("size", "scale", "sum", "square", "zeros", "non_finite", "spread"),
     Source.GRADIENT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
+    Source.CLIPPED: ("size", "scale", "square"),
     Source.UPDATE: ("size", "scale", "square"),
     Source.ACTIVATION: ("size", "scale", "sum", "square", "zeros", "non_finite", "slope"),
     Source.DELTA: ("size", "scale", "square", "non_finite"),

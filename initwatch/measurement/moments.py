@@ -113,6 +113,8 @@ def statistics_of(
             Statistic.GRADIENT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.GRADIENT_NON_FINITE: sums["non_finite"],
         }
+    if source is Source.CLIPPED:
+        return {Statistic.CLIPPED_NORM: rms(sums) * np.sqrt(size)}
     if source is Source.UPDATE:
         return {Statistic.UPDATE_RMS: rms(sums)}
     if source is Source.ACTIVATION:

@@ -1,4 +1,4 @@
-"""Whether a noisy series falls."""
+"""Whether a noisy series falls, or jumps."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -58,3 +58,21 @@ def trend_of(values: NDArray[np.float64]) -> Trend:
     score = float(np.sum(np.sign(rises)))
     spread = np.sqrt(n * (n - 1) * (2 * n + 5) / 18.0)
     return Trend(start, end, (start - end) / size, steady, noise, float(score / spread))
+
+
+JUMP_POINTS = 16  # losses that the newest is held against
+
+
+def has_jumped(values: NDArray[np.float64]) -> bool:
+    """True if the last of float64[n] stands above those before it by more than their range.
+
+    Of n + 1 draws from any one normal or uniform distribution the last does so in fewer than
+    0.2 % of cases at n = 16 (``tests/measurement/test_trend.py`` draws them). Losses that have
+    been lost for good (not finite) do not jump again.
+    """
+    before = values[-JUMP_POINTS - 1 : -1]
+    if len(before) < JUMP_POINTS or not np.isfinite(before).all():
+        return False
+    highest = float(before.max())
+    # not: a loss that is NaN has jumped
+    return not values[-1] <= highest + (highest - float(before.min()))

@@ -31,6 +31,7 @@ class Statistic(StrEnum):
     GRADIENT_MAX_ABS = "gradient_max_abs"
     GRADIENT_ZERO_FRACTION = "gradient_zero_fraction"
     GRADIENT_NON_FINITE = "gradient_non_finite"
+    CLIPPED_NORM = "clipped_norm"
     UPDATE_RMS = "update_rms"
     UPDATE_RATIO = "update_ratio"
     ACTIVATION_MEAN = "activation_mean"
@@ -80,6 +81,11 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.GRADIENT_MAX_ABS: (_V, "largest magnitude in dL/dw"),
     Statistic.GRADIENT_ZERO_FRACTION: (_V, "share of elements of dL/dw that are exactly 0"),
     Statistic.GRADIENT_NON_FINITE: (_V, "number of elements of dL/dw that are NaN or infinite"),
+    Statistic.CLIPPED_NORM: (
+        _V,
+        "Euclidean norm of dL/dw as the optimizer's clipping leaves it; not measured without "
+        "clipping, nor of gradients that are accumulated first",
+    ),
     Statistic.UPDATE_RMS: (_V, "RMS(w_after - w_before): what the optimizer really did"),
     Statistic.UPDATE_RATIO: (
         _V,

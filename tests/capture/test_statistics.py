@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+import initwatch
 from initwatch.records import Statistic
 from tests.capture import models
+from tests.capture.test_session import leftovers
 from tests.capture.watching import Watching
 
 BATCH, RATE, MOMENTUM = 16, 0.1, 0.9
@@ -148,7 +150,7 @@ def test_later_steps_are_measured_at_their_own_weights():
 
 
 @pytest.mark.parametrize("name", ["global_clipnorm", "clipnorm", "clipvalue"])
-def test_gradients_are_those_before_clipping_updates_those_after(name):
+def test_gradients_are_known_on_both_sides_of_the_clip(name):
     limit = 1e-3
     model = models.compiled(models.plain_dense, optimizer=sgd(**{name: limit}))
     x, y = models.data_for(model, BATCH)
@@ -163,6 +165,8 @@ def test_gradients_are_those_before_clipping_updates_those_after(name):
         "clipnorm": [g * min(1.0, limit / n) for g, n in zip(step.gradients, norms, strict=True)],
         "clipvalue": [np.clip(g, -limit, limit) for g in step.gradients],
     }
+    kept = [np.linalg.norm(gradient) for gradient in clipped[name]]
+    assert update.values[Statistic.CLIPPED_NORM] == pytest.approx(kept, rel=1e-3)
     expected = [RATE * rms(gradient) for gradient in clipped[name]]
     # the difference of float32 weights of size 0.1 is known to 1e-8
     assert update.values[Statistic.UPDATE_RMS] == pytest.approx(expected, rel=1e-2, abs=1e-8)
@@ -236,3 +240,57 @@ def test_two_callbacks_share_one_capture():
     model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=both)
     assert [update.step for update in both[0].updates] == [0, 1, 2, 3]
     assert [update.step for update in both[1].updates] == [0, 1, 2, 3]
+
+
+def test_a_loop_of_train_on_batch():
+    plain = models.compiled(models.plain_dense, optimizer=sgd())
+    model = models.compiled(models.plain_dense, optimizer=sgd())
+    x, y = models.data_for(model, 6 * BATCH)
+    batches = [(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+    watch = Watching()
+    stop = initwatch.StopOnFinding()
+    steps, results = [], []
+    with watch.watching(model), stop.watching(model):
+        for batch in batches:
+            steps.append(ByHand(model, *batch))
+            results.append(model.train_on_batch(*batch))
+    assert results == [plain.train_on_batch(*batch) for batch in batches]
+    assert [update.step for update in watch.updates] == list(range(6))
+    for update, step in zip(watch.updates, steps, strict=True):
+        compare(update, step)
+    assert watch.report.problems == []
+    assert stop.report.steps_seen == 6
+    weights = [models.values_of(m.variables) for m in (plain, model)]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    assert leftovers(model) == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_in_a_loop_leaves_nothing(error):
+    model = models.compiled(models.plain_dense, optimizer=sgd())
+    x, y = models.data_for(model, BATCH)
+    watch = Watching()
+
+    def loop():
+        with watch.watching(model):
+            model.train_on_batch(x, y)
+            raise error
+
+    with pytest.raises(error):
+        loop()
+    assert leftovers(model) == []
+    assert watch.report.steps_seen == 1
+    model.train_on_batch(x, y)
+    assert watch.report.steps_seen == 1
+    model.fit(x, y, verbose=0, callbacks=[watch])
+    assert watch.report.steps_seen == 1
+    assert watch.updates[-1].step == 2
+
+
+def test_a_loop_needs_a_compiled_model():
+    for wrong in (None, models.plain_dense()):
+        with (
+            pytest.raises(initwatch.ArgumentError, match=r"needs a compiled keras\.Model"),
+            Watching().watching(wrong),
+        ):
+            pass

@@ -162,7 +162,9 @@ def test_what_does_not_apply_is_nan():
 @pytest.mark.parametrize("source", list(Source))
 def test_an_empty_tensor_has_no_mean(source):
     found = one(source, np.zeros((0, 4)))
-    sizes = [value for name, value in found.items() if name.endswith(("rms", "mean", "fraction"))]
+    sizes = [
+        value for name, value in found.items() if name.endswith(("rms", "mean", "fraction", "norm"))
+    ]
     assert sizes
     assert np.isnan(sizes).all()
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from initwatch.measurement.trend import MAX_POINTS, trend_of
+from initwatch.measurement.trend import MAX_POINTS, has_jumped, trend_of
 
 
 def mann_kendall(values):
@@ -85,3 +85,25 @@ def test_a_long_series_is_averaged_in_even_spans():
 def test_a_long_trendless_series_has_no_trend():
     beyond = [abs(trend_of(10.0 + noise(4096, seed=seed)).z) > 3.0 for seed in range(200)]
     assert sum(beyond) <= 3  # one in 370 by chance
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "random"])
+def test_noise_seldom_jumps(draw):
+    rng = np.random.default_rng(0)
+    series = getattr(rng, draw)((5000, 17))
+    assert np.mean([has_jumped(values) for values in series]) < 0.002
+
+
+def test_a_jump_is_seen_at_any_scale():
+    calm = np.random.default_rng(0).normal(1.0, 0.1, 40)
+    for scale in (1e-6, 1.0, 1e6):
+        assert not has_jumped(scale * calm)
+        assert has_jumped(scale * np.append(calm, 2.0))
+        assert has_jumped(np.append(scale * calm, np.nan))
+        assert has_jumped(np.append(scale * calm, np.inf))
+
+
+def test_what_is_lost_jumps_no_more():
+    lost = np.append(np.ones(20), [np.nan, np.nan])
+    assert not has_jumped(lost)
+    assert not has_jumped(np.ones(5))

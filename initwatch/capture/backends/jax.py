@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from initwatch.capture.backends.protocol import (
     Origins,
     Outbox,
     Rehearsed,
+    Shadow,
     TrainFunction,
     TrainStep,
     drawn,
@@ -56,6 +58,8 @@ OUTPUT, INPUT, PREDICTION = "initwatch_output", "initwatch_input", "initwatch_pr
 
 class _Outbox:
     """Rows leave the step as outputs of it."""
+
+    share = 1.0
 
     def __init__(self) -> None:
         self.inside: dict[str, Any] = {}  # of the step that is being traced
@@ -113,7 +117,13 @@ class _Step:
     """The instrumented train function."""
 
     def __init__(
-        self, backend: JaxBackend, model: Any, train_step: TrainStep, outbox: Any, flag: Any
+        self,
+        backend: JaxBackend,
+        model: Any,
+        train_step: TrainStep,
+        outbox: Any,
+        flag: Any,
+        state: Any,
     ) -> None:
         self._backend = backend
         self._train_step = train_step
@@ -125,16 +135,19 @@ class _Step:
         self._missing = 0
         self.jaxpr: Any = None
         self.state_leaves = 0
-        self._make(model)
+        self._make(model, state)
 
-    def _make(self, model: Any) -> None:
+    def _make(self, model: Any, state: Any) -> None:
         """Compiles as Keras does, and leaves the model as it was."""
-        names = ("train_step", "train_function", "_make_function")
+        names = ("train_step", "train_function", "_make_function", "_get_state_sharding_spec")
         before = {name: model.__dict__[name] for name in names if name in model.__dict__}
         try:
             model.__dict__["train_step"] = self._step
             # Keras's loop over steps_per_execution would lose all rows but the last
             model.__dict__["_make_function"] = lambda step, **options: step
+            # Keras asks the variables, which have no values between the batches of an epoch
+            shardings = jax.tree.map(lambda value: value.sharding, state)
+            model.__dict__["_get_state_sharding_spec"] = lambda: shardings
             model.make_train_function(force=True)
             self._compiled = model.__dict__["train_function"]
         finally:
@@ -233,8 +246,13 @@ class JaxBackend:
             return "training through Flax NNX is not observed: its train step is another one"
         return None
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> _Step:
-        return _Step(self, model, train_step, outbox, flag)
+    def writes(self) -> bool:
+        return bool(jax.process_index() == 0)
+
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> _Step:
+        return _Step(self, model, train_step, outbox, flag, args[0])
 
     def build_model(self, model: Any, *args: Any) -> bool:
         return False  # Keras builds it before training begins, if that can be done at all
@@ -263,17 +281,17 @@ class JaxBackend:
     def place(self) -> Any:
         return get_opaque_trace_state(convention="flax")
 
-    def shadows(self, observer: Observer) -> list[tuple[Any, str, Callable[..., Any]]]:
+    def shadows(self, observer: Observer) -> list[Shadow]:
         model, trace = observer.model, self._trace
         assert trace is not None
-        found = [
-            (optimizer, "stateless_apply", _watched_apply(observer, optimizer, trace))
+        found: list[Shadow] = [
+            (optimizer, "stateless_apply", partial(_watched_apply, optimizer, trace))
             for optimizer in optimizers_of(model)
         ]
         if trace.stock:
             found += [
-                (model, "compute_loss_and_updates", _watched_compute(observer, trace)),
-                (model, "_update_metrics_variables", _watched_metrics(observer)),
+                (model, "compute_loss_and_updates", partial(_watched_compute, trace)),
+                (model, "_update_metrics_variables", _watched_metrics),
             ]
         return found
 
@@ -328,6 +346,12 @@ class JaxBackend:
     def read(self, variable: Any) -> Any:
         return getattr(variable, "value", variable)
 
+    def of_all_replicas(self, gradients: list[Any]) -> list[Any]:
+        return gradients  # one program for all devices
+
+    def of_all_examples(self, x: Any) -> Any:
+        return x
+
     def dense(self, gradient: Any) -> Any:
         return gradient
 
@@ -367,9 +391,10 @@ class JaxBackend:
         return _Flag()
 
 
-def _watched_apply(observer: Observer, optimizer: Any, trace: _Trace) -> Callable[..., Any]:
+def _watched_apply(
+    optimizer: Any, trace: _Trace, observer: Observer, original: Callable[..., Any]
+) -> Callable[..., Any]:
     """Stands in for ``optimizer.stateless_apply``: takes the dummies off, notes the update."""
-    original = optimizer.stateless_apply
 
     def stateless_apply(optimizer_variables: Any, grads: Any, trainable_variables: Any) -> Any:
         grads, before = list(grads), list(trainable_variables)
@@ -404,9 +429,10 @@ def _watched_apply(observer: Observer, optimizer: Any, trace: _Trace) -> Callabl
     return stateless_apply
 
 
-def _watched_compute(observer: Observer, trace: _Trace) -> Callable[..., Any]:
+def _watched_compute(
+    trace: _Trace, observer: Observer, original: Callable[..., Any]
+) -> Callable[..., Any]:
     """Stands in for ``model.compute_loss_and_updates``, which runs inside the gradient."""
-    original = observer.model.compute_loss_and_updates
 
     def compute_loss_and_updates(
         weights: Any, others: Any, metrics: Any, *args: Any, **kw: Any
@@ -424,9 +450,8 @@ def _watched_compute(observer: Observer, trace: _Trace) -> Callable[..., Any]:
     return compute_loss_and_updates
 
 
-def _watched_metrics(observer: Observer) -> Callable[..., Any]:
+def _watched_metrics(observer: Observer, original: Callable[..., Any]) -> Callable[..., Any]:
     """Stands in for ``model._update_metrics_variables``, which is back outside."""
-    original = observer.model._update_metrics_variables
 
     def update(metrics: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
         metrics, outputs = metrics

@@ -18,14 +18,28 @@ TrainStep = Callable[..., Any]
 TrainFunction = Callable[..., Any]
 
 
+# owner, name of a method, and what makes its stand-in of an observer and the original method
+Shadow = tuple[Any, str, Callable[[Any, Callable[..., Any]], Callable[..., Any]]]
+
+
 class Outbox(Protocol):
-    """Carries rows out of the step; owned by the session, not by the model."""
+    """Carries rows out of the step; owned by the session, not by the model.
+
+    Attributes:
+        share: what a replica's loss counts in that of the step it is in, 1 if it is divided
+            already.
+    """
+
+    share: float
 
     def put(self, row: Mapping[str, Any]) -> None:
         """Inside the step: sends one row, a few vectors by name."""
 
     def take(self) -> list[Mapping[str, NDArray[Any]]]:
-        """On the host: the rows that were sent since the last time, oldest first."""
+        """On the host: the rows that were sent since the last time, oldest first.
+
+        Of a step that several replicas shared, their vectors stand one behind the other.
+        """
 
 
 class Flag(Protocol):
@@ -82,10 +96,16 @@ class Backend(Protocol):
     def refusal(self, model: Any) -> str | None:
         """Why this model's training cannot be observed, None if it can."""
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+    def writes(self) -> bool:
+        """True in the one process that logs, where several train together."""
+
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> TrainFunction:
         """A train function that runs ``train_step``; the model is left as it was.
 
         What ``train_step`` puts into ``outbox`` and reads from ``flag`` goes through it.
+        ``args`` are what it is to be called with first.
         """
 
     def build_model(self, model: Any, *args: Any) -> bool:
@@ -110,8 +130,8 @@ class Backend(Protocol):
     def place(self) -> Any:
         """A token for the graph that is being built; unequal inside loops and branches."""
 
-    def shadows(self, observer: Any) -> list[tuple[Any, str, Callable[..., Any]]]:
-        """(owner, name of a method, what stands in for it) while a step is observed.
+    def shadows(self, observer: Any) -> list[Shadow]:
+        """What is shadowed while a step is observed.
 
         Besides layers' ``call`` and the model's ``compute_loss``: what this backend's optimizers
         are applied by, and whatever else it takes to see its steps.
@@ -134,6 +154,12 @@ class Backend(Protocol):
 
     def read(self, variable: Any) -> Any:
         """The value of a Keras variable (or tensor) at this point of the step."""
+
+    def of_all_replicas(self, gradients: list[Any]) -> list[Any]:
+        """The gradients of the step from those of one replica: their sum, each dense."""
+
+    def of_all_examples(self, x: Any) -> Any:
+        """[batch, ...] of all replicas from that of one."""
 
     def dense(self, gradient: Any) -> Any:
         """A gradient as a dense tensor: sparse rows are summed into the variable's shape."""

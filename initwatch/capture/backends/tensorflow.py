@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial, reduce
 from typing import Any
 
 import keras
@@ -15,17 +16,20 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework import op_def_registry
+from tensorflow.python.ops import resource_variable_ops
 
 from initwatch.capture.backends.protocol import (
     Flag,
     Origins,
     Outbox,
+    Rehearsal,
     Rehearsed,
+    Shadow,
     TrainFunction,
     TrainStep,
     drawn,
 )
-from initwatch.capture.observer import Observer, is_stock, optimizers_of
+from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
 from initwatch.errors import UnsupportedError
 
@@ -49,12 +53,21 @@ UNDONE = re.compile(
     r"(Read|Assign\w*|Destroy)VariableOp$|Var(Handle|IsInitialized)|VariableShape|ResourceGather|ResourceScatter"
     r"|ResourceApply|ResourceSparseApply|ResourceStridedSliceAssign|Iterator|Anonymous|Optional"
     r"|Rng|Stateful|Stateless|Random|Truncated|Multinomial|Parameterized|Assert$|If$|While$|Case$"
-    r"|PartitionedCall$|_?Arg$|_?Retval$|Placeholder"
+    r"|PartitionedCall$|_?Arg$|_?Retval$|Placeholder|Collective"
 )
 
 # Random operations that keep a counter in the function they belong to: the user's own must run at
 # every batch, or its next draw would be another one.
 COUNTING = re.compile(r"(Random|Truncated|Multinomial|Parameterized)")
+
+CANNOT_REPEAT = (
+    "this training step draws from tf.random and does what cannot be undone (reads an iterator of "
+    "its own, calls Python, ...). Observing it would change what it draws; keras.random or "
+    "tf.random.Generator in place of tf.random would not."
+)
+
+# What ``fit`` hands to a train function; ``train_on_batch`` hands over a generator.
+ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
 
 # Sums and products that TensorFlow's arithmetic optimizer regroups with those that read them,
 # as long as there is no other reader: learning_rate * (a * b) becomes (learning_rate * a) * b.
@@ -66,21 +79,19 @@ REGROUPED = frozenset(["Add", "AddV2", "AddN", "Mul"])
 def _variable(value: Any) -> Any:
     """A variable of ours that outlives the trace in which it may be made.
 
-    Without lifting: a function that sees a variable made inside it is traced a second time.
+    Made by its class: ``tf.Variable`` asks the scopes around it, of which a function would trace
+    itself a second time and a strategy make one variable a replica.
     """
     with tf.init_scope(), tf.device("CPU:0"):
-        variable = tf.Variable(
-            value,
-            trainable=False,
-            name="initwatch",
-            experimental_enable_variable_lifting=False,
-        )
+        variable = resource_variable_ops.ResourceVariable(value, trainable=False, name="initwatch")
     setattr(variable, OWN, True)
     return variable
 
 
 class _Outbox:
-    """Shift registers [rows, width], one a name, and a count of the rows sent."""
+    """Shift registers [rows, replicas, width], one a name, and a count of the rows sent."""
+
+    share = 1.0  # Keras divides the loss by the number of replicas
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -89,8 +100,14 @@ class _Outbox:
         self._taken = 0
 
     def put(self, row: Mapping[str, Any]) -> None:
+        replica = _replica()
+        if replica is not None:
+            row = {name: _gathered(replica, values) for name, values in row.items()}
+            if tf.get_static_value(replica.replica_id_in_sync_group) != 0:
+                return
         for name, values in row.items():
-            shape = (self._rows, int(values.shape[0]))
+            values = tf.reshape(values, (-1, values.shape[-1]))
+            shape = (self._rows, *values.shape)
             register = self._registers.get(name)
             if register is None or tuple(register.shape) != shape:
                 # also a step traced anew for other data, with other things to say
@@ -109,6 +126,19 @@ class _Outbox:
         return [{name: rows[i] for name, rows in values.items()} for i in range(fresh)]
 
 
+def _replica() -> Any:
+    """The context of one of several replicas, None where there is but one."""
+    context = tf.distribute.get_replica_context()
+    return context if context is not None and context.num_replicas_in_sync > 1 else None
+
+
+def _gathered(replica: Any, values: Any) -> Any:
+    """[replicas, width] of one replica's [width]; bools as what can be sent."""
+    whole = replica.all_gather(tf.cast(values, tf.float32)[None], axis=0)
+    whole = tf.ensure_shape(whole, (replica.num_replicas_in_sync, *values.shape))
+    return tf.cast(whole, values.dtype)
+
+
 class _Flag:
     """A ``tf.Variable``: what ``tf.cond`` guards with it costs nothing while it is off."""
 
@@ -125,46 +155,113 @@ class _Flag:
 class _Rehearsal:
     """See ``protocol.Rehearsal``."""
 
-    def __init__(self, model: Any, graph: Any, element_spec: Any, always: bool) -> None:
+    def __init__(self, model: Any, graph: Any, iterator: Any, always: bool) -> None:
         self.always = always
         self._graph = graph
         self._steps = int(model.steps_per_execution)
-        self._variables = [v for v in graph.variables if not hasattr(v, OWN)]
         self._batches: list[Any] = []
+        self._strategy = model.distribute_strategy
+        self._distributed = isinstance(iterator, tf.distribute.DistributedIterator)
         # the same element spec as the fit's own iterator, so that no function is traced again
-        self._dataset = tf.data.Dataset.from_generator(
-            lambda: iter(self._batches), output_signature=element_spec
-        )
+        spec = iterator.element_spec
+        if self._distributed:
+            spec = tf.nest.map_structure(lambda s: getattr(s, "_value_specs", (s,))[0], spec)
+        self._dataset = tf.data.Dataset.from_generator(self._parts, output_signature=spec)
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
-        return _traced(function, *args) is self._graph
+        return isinstance(args[0], ITERATORS) and _traced(function, *args) is self._graph
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         self._batches, broken = drawn(args[0], self._steps)
         if not self._batches:
             return None
-        failure: Exception | None = None
-        before = after = self._state()
-        try:
-            ours(iter(self._dataset))
-            after = self._state()
-        except Exception as error:
-            failure = error  # told to the caller, once the user's own step has run
-        finally:
-            for variable, value in zip(self._variables, before, strict=True):
-                variable.assign(value)
-        result = own(iter(self._dataset))
+        done = _both(self._graph, ours, own, self._replay)
         if broken is not None:
             raise broken
-        equal = failure is None and all(
-            a.numpy().tobytes() == b.numpy().tobytes()
-            for a, b in zip(after, self._state(), strict=True)
-        )
-        return Rehearsed(result, equal, failure)
+        return done
 
-    def _state(self) -> list[Any]:
-        # no copies: a variable whose value is held by someone is changed in a copy of it
-        return [variable.read_value() for variable in self._variables]
+    def _replay(self) -> Any:
+        """The batches once more, in an iterator of the kind that the fit has."""
+        if not self._distributed:
+            return iter(self._dataset)
+        return iter(self._strategy.distribute_datasets_from_function(lambda _: self._dataset))
+
+    def _parts(self) -> Iterator[Any]:
+        """The batches; of several replicas, their parts one after the other."""
+        if not self._distributed:
+            yield from self._batches
+            return
+        for batch in self._batches:
+            for replica in range(self._strategy.num_replicas_in_sync):
+                yield tf.nest.map_structure(partial(self._part, replica), batch)
+
+    def _part(self, replica: int, value: Any) -> Any:
+        return self._strategy.experimental_local_results(value)[replica]
+
+
+class _LoopRehearsal:
+    """For ``train_on_batch``, which hands its batch over in a generator.
+
+    What the step does is known when the batch is, so it is looked at before each rehearsal.
+    """
+
+    always = False
+
+    def __init__(self, function: TrainFunction) -> None:
+        self._function = function
+
+    def serves(self, function: TrainFunction, *args: Any) -> bool:
+        return function is self._function and not isinstance(args[0], ITERATORS)
+
+    def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
+        batch = next(args[0])
+        graph = _one_step(ours).get_concrete_function(batch).graph
+        kinds = _kinds(graph)
+        if _can_be_undone(graph, kinds):
+            done = _both(graph, ours, own, lambda: iter([batch]))
+            # seen as different: what counts its own runs is the user's to run each time
+            return replace(done, equal=done.equal and not _counts(kinds))
+        if _counts(kinds):
+            return Rehearsed(own(iter([batch])), True, UnsupportedError(CANNOT_REPEAT))
+        return Rehearsed(ours(iter([batch])), True, None)
+
+
+def _both(
+    graph: Any, ours: TrainFunction, own: TrainFunction, replay: Callable[[], Any]
+) -> Rehearsed:
+    """Runs ours, undoes it, and runs the user's own; ``replay`` gives both the same batches."""
+    mine = {id(variable.handle) for variable in graph.variables if hasattr(variable, OWN)}
+    handles = [handle for handle in _resources(graph) if id(handle) not in mine]
+    failure: Exception | None = None
+    before = after = _values(handles)
+    try:
+        ours(replay())
+        after = _values(handles)
+    except Exception as error:
+        failure = error  # told to the caller, once the user's own step has run
+    finally:
+        for handle, value in zip(handles, before, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+    result = own(replay())
+    equal = failure is None and all(
+        a.numpy().tobytes() == b.numpy().tobytes()
+        for a, b in zip(after, _values(handles), strict=True)
+    )
+    return Rehearsed(result, equal, failure)
+
+
+def _values(handles: list[Any]) -> list[Any]:
+    # no copies: a variable whose value is held by someone is changed in a copy of it
+    return [tf.raw_ops.ReadVariableOp(resource=h, dtype=_dtype(h)) for h in handles]
+
+
+def _one_step(function: TrainFunction) -> Any:
+    """The ``tf.function`` of a single batch in a train function of Keras's, None if eager."""
+    for cell in getattr(function, "__closure__", None) or ():
+        inner = getattr(cell.cell_contents, "__wrapped__", None)
+        if hasattr(inner, "get_concrete_function"):
+            return inner
+    return None
 
 
 def _traced(function: TrainFunction, *args: Any) -> Any:
@@ -188,13 +285,26 @@ def _kinds(graph: Any) -> set[str]:
     return {node.op for node in nodes} - {f.signature.name for f in definition.library.function}
 
 
+def _resources(graph: Any) -> list[Any]:
+    """What outlives the graph's runs and is read or changed in them."""
+    return [outside for outside, _ in graph.captures if outside.dtype == tf.resource]
+
+
+def _dtype(handle: Any) -> Any:
+    """Type of the variable behind a resource, None if it is no variable."""
+    data = resource_variable_ops.get_eager_safe_handle_data(handle)
+    return tf.as_dtype(data.shape_and_type[0].dtype) if data is not None and data.is_set else None
+
+
+def _counts(kinds: set[str]) -> bool:
+    """True if some operation keeps count of its runs where nobody can reach it."""
+    return any(COUNTING.match(kind) for kind in kinds)
+
+
 def _can_be_undone(graph: Any, kinds: set[str]) -> bool:
     """True if putting variables back undoes all that a graph did."""
-    handles = {id(variable.handle) for variable in graph.variables}
-    for outside, _ in graph.captures:
-        # an iterator or a table of the user's: nothing turns it back
-        if outside.dtype == tf.resource and id(outside) not in handles:
-            return False
+    if any(_dtype(handle) is None for handle in _resources(graph)):
+        return False  # an iterator or a table of the user's: nothing turns it back
     for kind in kinds:
         known = op_def_registry.get(kind)
         if (known is None or known.is_stateful) and not UNDONE.match(kind):
@@ -210,7 +320,7 @@ def _behind_moves(x: Any) -> Any:
 
 
 def _sum(*terms: Any) -> Any:
-    return functools.reduce(tf.add, terms)
+    return reduce(tf.add, terms)
 
 
 def _build_optimizer(model: Any) -> None:
@@ -238,15 +348,21 @@ class TensorFlowBackend:
 
     def refusal(self, model: Any) -> str | None:
         strategy = model.distribute_strategy
-        if strategy.num_replicas_in_sync > 1:
+        several = strategy.num_replicas_in_sync > 1
+        if several and not isinstance(strategy, tf.distribute.MirroredStrategy):
             return (
                 f"training under {type(strategy).__name__} with "
                 f"{strategy.num_replicas_in_sync} replicas is not observed: the statistics of "
-                "one replica are not those of the step"
+                "one replica are not those of the step. tf.distribute.MirroredStrategy is."
             )
         return None
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+    def writes(self) -> bool:
+        return True  # training by several processes is refused
+
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> TrainFunction:
         # rows and switch go through variables, which the step reaches by itself
         # Keras reads both attributes from the instance; writing through __dict__ keeps its
         # attribute tracking (and so the model's checkpoints) out of it.
@@ -285,27 +401,24 @@ class TensorFlowBackend:
                 optimizer.__dict__.pop("build", None)
         return True
 
-    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> _Rehearsal | None:
+    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> Rehearsal | None:
+        if not isinstance(args[0], ITERATORS):
+            return None if _one_step(function) is None else _LoopRehearsal(function)
         graph = _traced(function, *args)
-        if graph is None or not isinstance(args[0], tf.data.Iterator):
+        if graph is None:
             return None
         kinds = _kinds(graph)
-        counts = any(COUNTING.match(kind) for kind in kinds)
         if _can_be_undone(graph, kinds):
-            return _Rehearsal(model, graph, args[0].element_spec, always=counts)
-        if counts:
-            raise UnsupportedError(
-                "this training step draws from tf.random and does what cannot be undone (reads "
-                "an iterator of its own, calls Python, ...). Observing it would change what it "
-                "draws; keras.random or tf.random.Generator in place of tf.random would not."
-            )
+            return _Rehearsal(model, graph, args[0], always=_counts(kinds))
+        if _counts(kinds):
+            raise UnsupportedError(CANNOT_REPEAT)
         return None
 
     def reading(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def shadows(self, observer: Observer) -> list[tuple[Any, str, Callable[..., Any]]]:
-        return [(o, "apply", observer.watched_apply(o)) for o in optimizers_of(observer.model)]
+    def shadows(self, observer: Observer) -> list[Shadow]:
+        return [(o, "apply", watched_apply(o)) for o in optimizers_of(observer.model)]
 
     def double(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -344,6 +457,18 @@ class TensorFlowBackend:
         # identity: converting a tf.Variable may hand back the variable itself, to be read
         # later, after the optimizer has changed it
         return tf.identity(getattr(variable, "value", variable))
+
+    def of_all_replicas(self, gradients: list[Any]) -> list[Any]:
+        replica = _replica()
+        known = [self.dense(gradient) for gradient in gradients if gradient is not None]
+        if replica is None or not known:
+            return gradients
+        summed = iter(replica.all_reduce(tf.distribute.ReduceOp.SUM, known))
+        return [None if gradient is None else next(summed) for gradient in gradients]
+
+    def of_all_examples(self, x: Any) -> Any:
+        replica = _replica()
+        return x if replica is None else replica.all_gather(x, axis=0)
 
     def dense(self, gradient: Any) -> Any:
         if isinstance(gradient, tf.IndexedSlices):

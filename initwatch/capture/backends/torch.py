@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import datetime
+import io
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import distributed
 
 from initwatch.capture.backends.protocol import (
     Flag,
     Origins,
     Outbox,
     Rehearsed,
+    Shadow,
     TrainFunction,
     TrainStep,
 )
-from initwatch.capture.observer import Observer, optimizers_of
+from initwatch.capture.observer import Observer, optimizers_of, watched_apply
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
+from initwatch.errors import UnsupportedError
+
+# How long the others may take to send a row of a step that is over; the process group's own
+# patience is 10 to 30 minutes.
+PATIENCE = datetime.timedelta(minutes=2)
 
 # Operations that move elements without changing them, by the names of their gradients.
 STRUCTURAL = frozenset(
@@ -29,18 +40,92 @@ STRUCTURAL = frozenset(
 )
 
 
+class _Peers:
+    """The other processes of a data-parallel training, each with its share of every batch.
+
+    Rows go by way of the store that the process group was set up with: a collective would hang
+    where one process alone has something to say.
+    """
+
+    _made = itertools.count()  # the same in all processes that do the same
+
+    def __init__(self) -> None:
+        store = distributed.distributed_c10d._get_default_store()
+        self._store = distributed.PrefixStore(f"initwatch/{next(self._made)}", store)
+        self._rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
+        self._sent = 0
+        self._store.set(f"here/{self._rank}", b"")
+        self._checked = False
+
+    def exchange(self, rows: list[dict[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+        """The rows of all processes, those of one step behind each other.
+
+        Raises:
+            UnsupportedError: if some process does not take part.
+        """
+        # after a step all processes are in their fit: the gradients of all were needed for it
+        if not self._checked and not self._store.check([f"here/{r}" for r in range(self.size)]):
+            raise UnsupportedError(
+                f"only some of the {self.size} processes of this training run initwatch, and "
+                "what is measured must be of the whole batch. Give the callback to all of them; "
+                "the first alone writes."
+            )
+        self._checked = True
+        self._store.set(self._key(self._sent, self._rank), _packed(rows))
+        keys = [self._key(self._sent, rank) for rank in range(self.size)]
+        self._store.wait(keys, PATIENCE)
+        everyone = [_unpacked(self._store.get(key)) for key in keys]
+        if self._sent >= 2:  # all have sent the one after it, so all have read it
+            self._store.delete_key(self._key(self._sent - 2, self._rank))
+        self._sent += 1
+        return [
+            {name: np.concatenate([row[name].reshape(1, -1) for row in step]) for name in step[0]}
+            for step in zip(*everyone, strict=True)
+        ]
+
+    def _key(self, exchange: int, rank: int) -> str:
+        return f"rows/{exchange}/{rank}"
+
+
+def _packed(rows: list[dict[str, NDArray[Any]]]) -> bytes:
+    file = io.BytesIO()
+    named = {f"{i}/{name}": values for i, row in enumerate(rows) for name, values in row.items()}
+    np.savez(file, allow_pickle=False, **named)
+    return file.getvalue()
+
+
+def _unpacked(data: bytes) -> list[dict[str, NDArray[Any]]]:
+    rows: dict[int, dict[str, NDArray[Any]]] = {}
+    with np.load(io.BytesIO(data)) as file:
+        for key in file.files:
+            i, name = key.split("/")
+            rows.setdefault(int(i), {})[name] = file[key]
+    return [rows[i] for i in sorted(rows)]
+
+
 class _Outbox:
     """Rows as they come: a step is over before its rows are taken."""
 
     def __init__(self) -> None:
         self._rows: list[Mapping[str, Any]] = []
+        self._peers = _Peers() if _processes() > 1 else None
+        # each process has the mean loss of its own examples
+        self.share = 1.0 if self._peers is None else 1.0 / self._peers.size
 
     def put(self, row: Mapping[str, Any]) -> None:
         self._rows.append(row)
 
     def take(self) -> list[Mapping[str, NDArray[Any]]]:
-        rows, self._rows = self._rows, []
-        return [{name: value.cpu().numpy() for name, value in row.items()} for row in rows]
+        taken, self._rows = self._rows, []
+        rows = [{name: value.cpu().numpy() for name, value in row.items()} for row in taken]
+        return list(rows if self._peers is None else self._peers.exchange(rows))
+
+
+def _processes() -> int:
+    """How many train together; 1 where no process group is set up."""
+    together = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if together else 1
 
 
 class _Flag:
@@ -114,7 +199,12 @@ class TorchBackend:
     def refusal(self, model: Any) -> str | None:
         return None
 
-    def build(self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag) -> TrainFunction:
+    def writes(self) -> bool:
+        return _processes() == 1 or distributed.get_rank() == 0
+
+    def build(
+        self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
+    ) -> TrainFunction:
         def train_function(data: Any) -> Any:
             return train_step(data[0])  # as Keras's own does
 
@@ -136,8 +226,8 @@ class TorchBackend:
     def place(self) -> Any:
         return None
 
-    def shadows(self, observer: Observer) -> list[tuple[Any, str, Callable[..., Any]]]:
-        return [(o, "apply", observer.watched_apply(o)) for o in optimizers_of(observer.model)]
+    def shadows(self, observer: Observer) -> list[Shadow]:
+        return [(o, "apply", watched_apply(o)) for o in optimizers_of(observer.model)]
 
     def tap(self, x: Any, on_gradient: Callable[[Any], None] | None, inputs: list[Any]) -> Any:
         if on_gradient is not None and x.requires_grad:
@@ -153,6 +243,12 @@ class TorchBackend:
     def read(self, variable: Any) -> Any:
         # a copy: optimizers change variables in place
         return getattr(variable, "value", variable).detach().clone()
+
+    def of_all_replicas(self, gradients: list[Any]) -> list[Any]:
+        return gradients
+
+    def of_all_examples(self, x: Any) -> Any:
+        return x
 
     def dense(self, gradient: Any) -> Any:
         return gradient.to_dense() if gradient.is_sparse else gradient
