@@ -580,7 +580,7 @@ WAYS = {
         compile={"jit_compile": "auto", "steps_per_execution": 1}
     ),
     "jit_compile=True": Way(compile={"jit_compile": True}, slow="torch"),
-    "jit_compile=False": Way(compile={"jit_compile": False}),
+    "jit_compile=False": Way(compile={"jit_compile": False}, slow="jax"),
     "steps_per_execution=7": Way(compile={"steps_per_execution": 7}, impossible=NO_EXECUTIONS),
     "steps_per_execution=32": Way(
         compile={"steps_per_execution": 32},
@@ -603,9 +603,10 @@ WAYS = {
             keras.optimizers.Adam(0.01), initial_scale=256.0
         ),
         scale=256.0,
+        slow="jax",
         tolerance=1e-2,
     ),
-    "mixed_bfloat16": Way(policy="mixed_bfloat16", tolerance=5e-2),
+    "mixed_bfloat16": Way(policy="mixed_bfloat16", tolerance=5e-2, slow="jax"),
     # optimizers
     "adam": Way(optimizer=lambda: keras.optimizers.Adam(0.01)),
     "gradient accumulation": Way(
@@ -646,13 +647,14 @@ WAYS = {
     "nested": Way(build=nested),
     "shared layer": Way(build=shared, data=two_inputs),
     "layer called often": Way(build=called_often),
-    "lstm": Way(build=recurrent(lambda: layers.LSTM(8, name="rnn")), data=sequences),
-    "gru": Way(build=recurrent(lambda: layers.GRU(8, name="rnn")), data=sequences),
+    "lstm": Way(build=recurrent(lambda: layers.LSTM(8, name="rnn")), data=sequences, slow="jax"),
+    "gru": Way(build=recurrent(lambda: layers.GRU(8, name="rnn")), data=sequences, slow="jax"),
     "bidirectional": Way(
         build=recurrent(
             lambda: layers.Bidirectional(layers.GRU(8, name="gru"), name="rnn"),
         ),
         data=sequences,
+        slow="jax",
     ),
     "attention": Way(
         build=attention,
@@ -678,8 +680,12 @@ WAYS = {
     "masked numbers": Way(build=masked_numbers, data=sequences, slow="jax"),
     # fits
     "fit again": Way(fits=three_fits, steps=4 * BATCHES),
-    "compiled anew between fits": Way(fits=recompiled, counted=counted_anew, steps=2 * BATCHES),
-    "frozen between fits": Way(fits=frozen_between, counted=counted_anew, steps=2 * BATCHES),
+    "compiled anew between fits": Way(
+        fits=recompiled, counted=counted_anew, steps=2 * BATCHES, slow="jax"
+    ),
+    "frozen between fits": Way(
+        fits=frozen_between, counted=counted_anew, steps=2 * BATCHES, slow="jax"
+    ),
     "two callbacks of ours": Way(watchers=2),
     # data
     "validation": Way(
