@@ -11,7 +11,7 @@ from initwatch import Schedule
 from initwatch.capture.session import Session
 from initwatch.records import Statistic
 from tests.capture import models
-from tests.capture.watching import Watching
+from tests.capture.watching import Watching, leftovers
 
 BATCH = 16
 
@@ -156,13 +156,6 @@ def test_sparse_gradients_of_an_embedding():
 
 
 # -------------------------------------------------------------------- nothing is left behind
-
-
-def leftovers(model):
-    """Names of instance attributes that shadow a method, on the model and all it holds."""
-    owners = [model, model.optimizer, *model._flatten_layers(include_self=False)]
-    methods = ("train_step", "train_on_batch", "compute_loss", "call", "apply", "_armed")
-    return [(owner.name, m) for owner in owners for m in methods if m in owner.__dict__]
 
 
 class Raiser(keras.callbacks.Callback):

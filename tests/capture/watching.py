@@ -1,6 +1,8 @@
 """A callback of the suite that keeps all it is given."""
 
 import initwatch
+from initwatch.capture.observer import optimizers_of
+from initwatch.capture.session import Session
 
 
 class Collector:
@@ -38,3 +40,22 @@ class Watching(initwatch.InitWatch):
     @property
     def updates(self):
         return self.collector.updates
+
+
+# what Keras itself puts on its layers and models under the name of a method
+OF_KERAS = {"build", "quantize", "loss"}
+
+
+def leftovers(model):
+    """Names of instance attributes that shadow a method, on the model and all it holds."""
+    owners = [model, *optimizers_of(model), *model._flatten_layers(include_self=False)]
+    found = [
+        (owner.name, name)
+        for owner in owners
+        for name in vars(owner)
+        if name not in OF_KERAS and callable(getattr(type(owner), name, None))
+    ]
+    function = vars(model).get("train_function")
+    if isinstance(getattr(function, "__self__", None), Session):
+        found.append((model.name, "train_function"))
+    return found

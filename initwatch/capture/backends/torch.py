@@ -177,7 +177,9 @@ class _Rehearsal:
     def _tensors(self) -> list[torch.Tensor]:
         """Everything a step changes: weights, seeds, metrics, slots, buffers of torch modules."""
         model = self._model
-        variables = [*model.variables, *(v for o in optimizers_of(model) for v in o.variables)]
+        slots = [v for o in optimizers_of(model) for v in o.variables]
+        # a metric's variables are not among the model's
+        variables = [*model.variables, *model.metrics_variables, *slots]
         known = [variable.value for variable in variables]
         return [*known, *(b for b in model.buffers() if all(b is not t for t in known))]
 
