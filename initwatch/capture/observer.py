@@ -58,6 +58,14 @@ class Applied:
     iterations: Any
     loss_scale: Any
 
+    def tensors(self) -> tuple[Any, ...]:
+        """All that is of the step, to be carried out of a trace."""
+        return self.gradients, self.before, self.after, self.iterations, self.loss_scale
+
+    def put(self, tensors: tuple[Any, ...]) -> None:
+        """Takes ``tensors`` back from where they were carried."""
+        self.gradients, self.before, self.after, self.iterations, self.loss_scale = tensors
+
 
 class Observer:
     """Collects the tensors of one ``train_step``.
@@ -82,10 +90,6 @@ class Observer:
         self._known: dict[int, int] = {}
         # ids are only good while their tensors live
         self._alive: list[Any] = []
-
-    def enter(self) -> None:
-        """The step goes on in another place: layers are called inside a gradient."""
-        self._place = self._backend.place()
 
     def is_here(self) -> bool:
         """True where tensors can be carried out of: not inside a loop or a branch."""

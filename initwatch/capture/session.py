@@ -279,7 +279,7 @@ class Session:
         def train_step(*args: Any, **kwargs: Any) -> Any:
             observer = Observer(self.model, self._backend, self._faults)
             with shadows.on(observer, self._backend):
-                result = original(*args, **kwargs)
+                result = self._backend.observed(observer, original, *args, **kwargs)
             with self._faults.contained("capture", LOST), self._backend.reading():
                 row = build_row(observer, self._backend, self._readings, self._units)
                 if row is not None:
@@ -310,10 +310,8 @@ class Session:
         """On the host: what the newest rows mean; None if no step was seen."""
         if self._traced is None:
             return self._structure
-        assert self._instrumented is not None
         observer, row = self._traced
         self._traced = None
-        self._backend.settle(self._instrumented, observer)
         if self._structure is None or self._structure.layout != row.layout:
             self._structure = Structure(
                 layout=row.layout,

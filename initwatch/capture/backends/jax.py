@@ -1,15 +1,15 @@
 """Capture on Keras's JAX backend: a train step of pure functions.
 
-What is made inside ``value_and_grad`` cannot be used outside of it. So layers' outputs ride
-along with the auxiliary values of the loss, and what is wanted of the backward signal comes out
-as one more gradient: each tap takes a dummy argument whose cotangent is the sums of dL/dx.
+What is made inside ``value_and_grad`` cannot be used outside of it. So layers mark their outputs,
+and what comes back to them in the backward pass, by name; the step is traced, and evaluated with
+what was marked as further results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import Literal, get_opaque_trace_state
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
 
@@ -32,16 +32,8 @@ from initwatch.capture.backends.protocol import (
     TrainStep,
     drawn,
 )
-from initwatch.capture.observer import (
-    LOST,
-    Applied,
-    Observer,
-    is_stock,
-    optimizers_of,
-    watched_layers,
-)
+from initwatch.capture.observer import LOST, Applied, Observer, is_stock, optimizers_of
 from initwatch.capture.reductions import Reduction, delta_sums, matrix
-from initwatch.measurement.layout import FIELDS, Source
 
 # Operations that move elements without changing them.
 STRUCTURAL = frozenset(
@@ -52,8 +44,9 @@ STRUCTURAL = frozenset(
 # Activations by the names that ``topology`` knows them by.
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "sigmoid": "Sigmoid"}
 
-# Names that mark places in the traced step.
-OUTPUT, INPUT, PREDICTION = "initwatch_output", "initwatch_input", "initwatch_prediction"
+# Names that mark places in the traced step; those of layers' calls are numbered.
+OUTPUT, INPUT, DELTA = "initwatch_output", "initwatch_input", "initwatch_delta"
+LOSS, LABELS, PREDICTION = "initwatch_loss", "initwatch_labels", "initwatch_prediction"
 
 
 class _Outbox:
@@ -92,49 +85,21 @@ class _Flag:
         return self.inside
 
 
-@dataclass(slots=True)
-class _Trace:
-    """What the shadows of one trace share.
-
-    Attributes:
-        weights: number of the step's own trainable variables; dummies follow them.
-        stock: True if it is Keras's own step, whose inside is known.
-        dummies: float32[4] each, as they are at the place where layers are called.
-        handlers: who is to be told the sums that come out of each dummy.
-        taps: number of taps so far, those without a dummy included.
-        wanted: number of dummies asked for.
-    """
-
-    weights: int
-    stock: bool
-    dummies: list[Any] = field(default_factory=list)
-    handlers: list[Callable[[Any], None]] = field(default_factory=list)
-    taps: int = 0
-    wanted: int = 0
-
-
 class _Step:
     """The instrumented train function."""
 
     def __init__(
         self,
-        backend: JaxBackend,
         model: Any,
         train_step: TrainStep,
         outbox: Any,
         flag: Any,
         state: Any,
     ) -> None:
-        self._backend = backend
         self._train_step = train_step
         self._outbox = outbox
         self._flag = flag
         self._steps = int(model.steps_per_execution)
-        self._stock = is_stock(model)
-        self._dummies = len(watched_layers(model)) + 8 if self._stock else 0
-        self._missing = 0
-        self.jaxpr: Any = None
-        self.state_leaves = 0
         self._make(model, state)
 
     def _make(self, model: Any, state: Any) -> None:
@@ -155,20 +120,10 @@ class _Step:
                 model.__dict__.pop(name, None)
             model.__dict__.update(before)
 
-    @property
-    def is_compiled(self) -> bool:
-        """False where Keras runs the step operation by operation."""
-        return hasattr(self._compiled, "trace")
-
     def _step(self, state: Any, data: Any) -> Any:
         data, self._flag.inside = data
-        weights, *others = state
-        trace = _Trace(weights=len(weights), stock=self._stock)
-        dummies = [jnp.zeros((len(FIELDS[Source.DELTA]),)) for _ in range(self._dummies)]
         self._outbox.inside = {}
-        with self._backend.tracing(trace):
-            logs, state = self._train_step(([*weights, *dummies], *others), data)
-        self._missing = max(0, trace.wanted - self._dummies) if self._stock else 0
+        logs, state = self._train_step(state, data)
         return (logs, self._outbox.inside), state
 
     def __call__(self, state: Any, iterator: Any) -> Any:
@@ -180,22 +135,9 @@ class _Step:
                 if step == 0:
                     raise
                 break
-            args = (state, (data, np.bool_(self._flag.on)))
-            if self.jaxpr is None and self.is_compiled:
-                self._trace(args)
-            (logs, row), state = self._compiled(*args)
+            (logs, row), state = self._compiled(state, (data, np.bool_(self._flag.on)))
             self._outbox.arrive(row)
         return logs, state
-
-    def _trace(self, args: Any) -> None:
-        """Traces the step ahead of its first run, which then finds it traced."""
-        traced = self._compiled.trace(*args)
-        if self._missing:  # a layer is called more than once
-            self._dummies += self._missing
-            self._compiled.clear_cache()
-            traced = self._compiled.trace(*args)
-        self.jaxpr = traced.jaxpr.jaxpr
-        self.state_leaves = len(jax.tree.leaves(args[0]))
 
 
 class _Rehearsal:
@@ -239,7 +181,7 @@ class JaxBackend:
 
     def __init__(self) -> None:
         self._once: dict[Reduction, Reduction] = {}
-        self._trace: _Trace | None = None
+        self._taps = itertools.count()  # of the step that is being traced
 
     def refusal(self, model: Any) -> str | None:
         if keras.config.is_nnx_enabled():
@@ -252,24 +194,42 @@ class JaxBackend:
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> _Step:
-        return _Step(self, model, train_step, outbox, flag, args[0])
+        return _Step(model, train_step, outbox, flag, args[0])
 
     def build_model(self, model: Any, *args: Any) -> bool:
         return False  # Keras builds it before training begins, if that can be done at all
 
     def rehearsal(self, model: Any, function: Any, *args: Any) -> _Rehearsal | None:
-        return (
-            _Rehearsal(function, int(model.steps_per_execution)) if function.is_compiled else None
-        )
+        if not model.jit_compile and not is_stock(model):
+            return None  # a step of the user's in plain Python may count its runs
+        return _Rehearsal(function, int(model.steps_per_execution))
 
-    @contextmanager
-    def tracing(self, trace: _Trace) -> Iterator[None]:
-        """While it lasts, taps and shadows belong to ``trace``."""
-        self._trace = trace
-        try:
-            yield
-        finally:
-            self._trace = None
+    def observed(self, observer: Observer, step: TrainStep, *args: Any, **kwargs: Any) -> Any:
+        self._taps = itertools.count()
+        compiled = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(args))
+        if not compiled and not is_stock(observer.model):
+            # its Python is to run as it is; what is inside its gradient is not to be had then
+            result = step(*args, **kwargs)
+            observer.calls.clear()
+            observer.loss = observer.labels = observer.prediction_origins = None
+            return result
+
+        def traced(*args: Any) -> Any:
+            result = step(*args, **kwargs)
+            return result, [applied.tensors() for applied in observer.applied]
+
+        closed, shapes = jax.make_jaxpr(traced, return_shape=True)(*args)
+        jaxpr = closed.jaxpr
+        flow = _Flow(jaxpr, len(jax.tree.leaves(args[0])))
+        marked = flow.values()
+        whole = jaxpr.replace(outvars=[*jaxpr.outvars, *marked.values()])
+        values = jaxpr_as_fun(ClosedJaxpr(whole, closed.consts))(*jax.tree.leaves(args))
+        inside = len(jaxpr.outvars)
+        result, applied = jax.tree.unflatten(jax.tree.structure(shapes), values[:inside])
+        for record, tensors in zip(observer.applied, applied, strict=True):
+            record.put(tensors)
+        _bring_out(observer, flow, dict(zip(marked, values[inside:], strict=True)))
+        return result
 
     def reading(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -279,38 +239,23 @@ class JaxBackend:
         return context
 
     def place(self) -> Any:
-        return get_opaque_trace_state(convention="flax")
+        return None  # what is called in a loop or branch marks nothing outside of it
 
     def shadows(self, observer: Observer) -> list[Shadow]:
-        model, trace = observer.model, self._trace
-        assert trace is not None
-        found: list[Shadow] = [
-            (optimizer, "stateless_apply", partial(_watched_apply, optimizer, trace))
-            for optimizer in optimizers_of(model)
-        ]
-        if trace.stock:
-            found += [
-                (model, "compute_loss_and_updates", partial(_watched_compute, trace)),
-                (model, "_update_metrics_variables", _watched_metrics),
-            ]
+        model = observer.model
+        found: list[Shadow] = [(model, "compute_loss", _marked_loss)]
+        for optimizer in optimizers_of(model):
+            found.append((optimizer, "stateless_apply", partial(_watched_apply, optimizer)))
         return found
 
     def tap(self, x: Any, on_gradient: Callable[[Any], None] | None, inputs: list[Any]) -> Any:
-        trace = self._trace
-        assert trace is not None
+        number = next(self._taps)
         for given in inputs:
             # read by nobody: it tells where in the step the layer's input came from
-            checkpoint_name(given, f"{INPUT}_{trace.taps}")
-        name = f"{OUTPUT}_{trace.taps}"
-        trace.taps += 1
+            checkpoint_name(given, f"{INPUT}_{number}")
         if on_gradient is None:
-            return self._carried(x, checkpoint_name(x, name))
-        trace.wanted += 1
-        if len(trace.handlers) == len(trace.dummies):
-            return self._carried(x, checkpoint_name(x, name))
-        dummy = trace.dummies[len(trace.handlers)]
-        trace.handlers.append(on_gradient)
-        return self._carried(x, self._tap(name)(x, dummy))
+            return self._carried(x, checkpoint_name(x, f"{OUTPUT}_{number}"))
+        return self._carried(x, _tap(number)(x))
 
     @staticmethod
     def _carried(x: Any, tapped: Any) -> Any:
@@ -320,25 +265,8 @@ class JaxBackend:
             set_keras_mask(tapped, mask)
         return tapped
 
-    def _tap(self, name: str) -> Callable[[Any, Any], Any]:
-        """The identity of x; the dummy's cotangent is ``delta_sums`` of that of x."""
-
-        @jax.custom_vjp  # type: ignore[untyped-decorator]
-        def tap(x: Any, dummy: Any) -> Any:
-            return checkpoint_name(x, name)
-
-        def forward(x: Any, dummy: Any) -> tuple[Any, None]:
-            return checkpoint_name(x, name), None
-
-        def backward(_: None, gradient: Any) -> tuple[Any, Any]:
-            return gradient, self.once(delta_sums)(matrix(gradient))
-
-        tap.defvjp(forward, backward)
-        found: Callable[[Any, Any], Any] = tap
-        return found
-
     def delta_sums(self, handed: Any) -> Any:
-        return handed
+        return self.once(delta_sums)(matrix(handed))
 
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, jax.Array)
@@ -361,17 +289,7 @@ class JaxBackend:
     def origins(self, x: Any, known: dict[int, int]) -> Origins:
         if id(x) in known:
             return Origins({known[id(x)]}, False, set())
-        return Origins(set(), True, {"unknown"})  # ``settle`` tells, where the step is traced
-
-    def settle(self, function: Any, observer: Observer) -> None:
-        if function.jaxpr is None:
-            return
-        flow = _Flow(function.jaxpr, function.state_leaves)
-        for i, call in enumerate(observer.calls):
-            call.origins = flow.origins(f"{OUTPUT}_{i}")
-            call.between = frozenset(flow.origins(f"{INPUT}_{i}").operations)
-        if observer.prediction_origins is not None:
-            observer.prediction_origins = flow.origins(PREDICTION)
+        return Origins(set(), True, {"unknown"})  # told when the step is traced
 
     def may_be_fused(self, x: Any) -> bool:
         return False
@@ -391,21 +309,74 @@ class JaxBackend:
         return _Flag()
 
 
+def _tap(number: int) -> Callable[[Any], Any]:
+    """The identity of a layer's output, which marks it and its gradient."""
+
+    @jax.custom_vjp  # type: ignore[untyped-decorator]
+    def tap(x: Any) -> Any:
+        return checkpoint_name(x, f"{OUTPUT}_{number}")
+
+    def forward(x: Any) -> tuple[Any, None]:
+        return checkpoint_name(x, f"{OUTPUT}_{number}"), None
+
+    def backward(_: None, gradient: Any) -> tuple[Any]:
+        return (checkpoint_name(gradient, f"{DELTA}_{number}"),)
+
+    tap.defvjp(forward, backward)
+    found: Callable[[Any], Any] = tap
+    return found
+
+
+def _bring_out(observer: Observer, flow: _Flow, values: dict[str, Any]) -> None:
+    """Puts what was marked into the observer, which holds tensors of the trace."""
+    # what a loop or a branch inside the step shows stays in there
+    seen = [i for i in range(len(observer.calls)) if f"{OUTPUT}_{i}" in values]
+    place = {number: i for i, number in enumerate(seen)}
+    observer.calls = [observer.calls[number] for number in seen]
+    for number, call in zip(seen, observer.calls, strict=True):
+        call.output = values[f"{OUTPUT}_{number}"]
+        if f"{DELTA}_{number}" in values:
+            call.gradients.append(values[f"{DELTA}_{number}"])
+        call.origins = flow.origins(f"{OUTPUT}_{number}", place)
+        call.between = frozenset(flow.origins(f"{INPUT}_{number}", place).operations)
+    if observer.labels is None:
+        return
+    observer.loss = values.get(LOSS)
+    _, y_pred, sample_weight = observer.labels
+    if hasattr(y_pred, "shape"):
+        y_pred = jax.ShapeDtypeStruct(y_pred.shape, y_pred.dtype)
+    # that there were weights is all that is asked of them
+    weighted = None if sample_weight is None else True
+    observer.labels = (values.get(LABELS), y_pred, weighted)
+    observer.prediction_origins = flow.origins(PREDICTION, place)
+
+
+def _marked_loss(observer: Observer, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Stands in for ``model.compute_loss``: marks what the observer notes of it."""
+
+    def compute_loss(*args: Any, **kwargs: Any) -> Any:
+        loss = original(*args, **kwargs)
+        with observer.faults.contained("capture", LOST):
+            checkpoint_name(jnp.asarray(loss), LOSS)
+            y, y_pred, _ = observer.labels or (None, None, None)
+            if isinstance(y, jax.Array):
+                checkpoint_name(y, LABELS)
+            for x in jax.tree.leaves(y_pred):
+                checkpoint_name(x, PREDICTION)
+        return loss
+
+    return compute_loss
+
+
 def _watched_apply(
-    optimizer: Any, trace: _Trace, observer: Observer, original: Callable[..., Any]
+    optimizer: Any, observer: Observer, original: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Stands in for ``optimizer.stateless_apply``: takes the dummies off, notes the update."""
+    """Stands in for ``optimizer.stateless_apply``: notes the update."""
 
     def stateless_apply(optimizer_variables: Any, grads: Any, trainable_variables: Any) -> Any:
         grads, before = list(grads), list(trainable_variables)
-        sums: list[Any] = []
-        if trace.stock:
-            grads, sums = grads[: trace.weights], grads[trace.weights :]
-            before = before[: trace.weights]
         after, slots = original(optimizer_variables, grads, before)
         with observer.faults.contained("capture", LOST):
-            for handler, value in zip(trace.handlers, sums, strict=False):
-                handler(value)
             slots_before = zip(optimizer.variables, list(optimizer_variables), strict=True)
             with keras.StatelessScope(state_mapping=slots_before):
                 # not always a variable: with accumulated gradients it is worked out
@@ -429,42 +400,6 @@ def _watched_apply(
     return stateless_apply
 
 
-def _watched_compute(
-    trace: _Trace, observer: Observer, original: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Stands in for ``model.compute_loss_and_updates``, which runs inside the gradient."""
-
-    def compute_loss_and_updates(
-        weights: Any, others: Any, metrics: Any, *args: Any, **kw: Any
-    ) -> Any:
-        weights = list(weights)
-        weights, trace.dummies = weights[: trace.weights], weights[trace.weights :]
-        observer.enter()
-        loss, (unscaled, y_pred, others, metrics) = original(weights, others, metrics, *args, **kw)
-        for x in jax.tree.leaves(y_pred):
-            checkpoint_name(x, PREDICTION)
-        # what is made in here gets out by way of the auxiliary values
-        outputs = [call.output for call in observer.calls]
-        return loss, (unscaled, y_pred, others, (metrics, outputs))
-
-    return compute_loss_and_updates
-
-
-def _watched_metrics(observer: Observer, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Stands in for ``model._update_metrics_variables``, which is back outside."""
-
-    def update(metrics: Any, loss: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
-        metrics, outputs = metrics
-        for call, output in zip(observer.calls, outputs, strict=True):
-            call.output = output
-        observer.loss = loss
-        observer.labels = (y, y_pred, sample_weight)
-        observer.enter()
-        return original(metrics, loss, x, y, y_pred, sample_weight)
-
-    return update
-
-
 class _Flow:
     """Where the values at the marked places of a traced step came from."""
 
@@ -478,8 +413,22 @@ class _Flow:
                 self._marks.setdefault(equation.params["name"], []).append(equation)
         self._data = set(jaxpr.invars[state_leaves:])
 
-    def origins(self, mark: str) -> Origins:
-        """The nearest marked outputs behind a mark, and the operations on the way."""
+    def values(self) -> dict[str, Any]:
+        """The newest value of each mark whose value is asked for."""
+        wanted = (OUTPUT, DELTA, LOSS, LABELS)
+        return {
+            name: equations[-1].outvars[0]
+            for name, equations in self._marks.items()
+            if name.startswith(wanted)
+        }
+
+    def origins(self, mark: str, place: dict[int, int]) -> Origins:
+        """The nearest marked outputs behind a mark, and the operations on the way.
+
+        Args:
+            mark: its name.
+            place: number of a marked output -> what it is known by.
+        """
         found = Origins(set(), False, set())
         seen: set[Any] = set()
         waiting = [v for equation in self._marks.get(mark, ()) for v in equation.invars]
@@ -495,7 +444,7 @@ class _Flow:
             name = equation.primitive.name
             called = str(equation.params.get("name", ""))
             if name == "name" and called.startswith(OUTPUT):
-                found.known.add(int(called.removeprefix(f"{OUTPUT}_")))
+                found.known.add(place[int(called.removeprefix(f"{OUTPUT}_"))])
                 continue
             if name not in STRUCTURAL:
                 # functions that JAX calls by name, such as relu

@@ -124,6 +124,9 @@ class Backend(Protocol):
             UnsupportedError: if training would change whether it is rehearsed or not.
         """
 
+    def observed(self, observer: Any, step: TrainStep, *args: Any, **kwargs: Any) -> Any:
+        """Runs ``step``, during which shadows are on; the observer's tensors are those outside."""
+
     def reading(self) -> AbstractContextManager[None]:
         """Surrounds our own arithmetic inside the step: it has no part in its gradients."""
 
@@ -169,9 +172,6 @@ class Backend(Protocol):
 
     def origins(self, x: Any, known: dict[int, int]) -> Origins:
         """Which of the ``known`` tensors (id of a mark -> index) ``x`` was computed from."""
-
-    def settle(self, function: TrainFunction, observer: Any) -> None:
-        """After the first run: fills in origins that could not be told inside the step."""
 
     def may_be_fused(self, x: Any) -> bool:
         """True if the compiler may merge what computes ``x`` with the one that reads it."""

@@ -414,6 +414,9 @@ class TensorFlowBackend:
             raise UnsupportedError(CANNOT_REPEAT)
         return None
 
+    def observed(self, observer: Observer, step: TrainStep, *args: Any, **kwargs: Any) -> Any:
+        return step(*args, **kwargs)
+
     def reading(self) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -510,9 +513,6 @@ class TensorFlowBackend:
                 operations.add(operation.type)
             waiting.extend(operation.inputs)
         return Origins(found, from_input, operations)
-
-    def settle(self, function: TrainFunction, observer: Observer) -> None:
-        """All is told inside the step."""
 
     def may_be_fused(self, x: Any) -> bool:
         if tf.executing_eagerly() or not hasattr(x, "consumers"):

@@ -216,6 +216,9 @@ class TorchBackend:
     def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> _Rehearsal | None:
         return _Rehearsal(model, function) if model.jit_compile else None
 
+    def observed(self, observer: Observer, step: TrainStep, *args: Any, **kwargs: Any) -> Any:
+        return step(*args, **kwargs)
+
     def reading(self) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = torch.no_grad()
         return context
@@ -281,9 +284,6 @@ class TorchBackend:
         # a branch that ends in nothing is data or a constant; data that a layer is given
         # besides is seen at its arguments
         return Origins(found, not found, operations)
-
-    def settle(self, function: TrainFunction, observer: Observer) -> None:
-        """All is told inside the step."""
 
     def may_be_fused(self, x: Any) -> bool:
         return False

@@ -67,15 +67,86 @@ class OwnStep(keras.Model):
         return {"loss": value}, (weights, others, slots, metrics)
 
 
-def test_a_step_of_the_users_shows_gradients_weights_and_updates():
+def test_a_step_of_the_users_shows_its_layers_too():
     plain, _ = trained(OwnStep, [])
     watch = Watching()
     watched, _ = trained(OwnStep, [watch])
     assert same(plain, watched)
     assert len(watch.updates) > 20
+    assert watch.report.problems == []
+
+    model = models.compiled(OwnStep)
+    stock = models.compiled(lambda: StockStep())
+    for built in (model, stock):
+        built(np.zeros((1, 32), "float32"))
+    stock.set_weights(model.get_weights())
+    x, y = models.data_for(model, BATCH)
+    updates = []
+    for trained_model in (model, stock):
+        watch = Watching()
+        trained_model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+        updates += watch.updates
+    own, keras_own = (update.values for update in updates)
+    for statistic, values in keras_own.items():
+        if statistic in (Statistic.LOSS, Statistic.TRIVIAL_LOSS):
+            continue  # the step above calls no compute_loss
+        assert own[statistic] == pytest.approx(values, 1e-4, 1e-7, nan_ok=True), statistic
+    assert [layer.activation.name for layer in updates[0].layers[:1]] == ["relu"]
+
+
+class StockStep(OwnStep):
+    """The same network under Keras's own step."""
+
+    train_step = keras.Model.train_step
+
+
+def test_a_step_of_the_users_in_plain_python_runs_once_a_batch():
+    ran = []
+
+    class Counting(OwnStep):
+        def train_step(self, state, data):
+            logs, state = super().train_step(state, data)
+            ran.append(float(logs["loss"]))  # a number, not a tracer
+            return logs, state
+
+    plain, _ = trained(Counting, [], run_eagerly=True)
+    steps = len(ran)
+    watch = Watching()
+    watched, _ = trained(Counting, [watch], run_eagerly=True)
+    assert len(ran) == 2 * steps
+    assert same(plain, watched)
     values = watch.updates[0].values
     assert np.all(values[Statistic.GRADIENT_NORM] > 0.0)
     assert np.all(values[Statistic.UPDATE_RMS] > 0.0)
     assert Statistic.ACTIVATION_STD not in values
     assert "IW103" in watch.report.abstained
     assert watch.report.problems == []
+
+
+def test_what_a_loop_in_the_step_shows_stays_in_there():
+    class Looped(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inside = keras.layers.Dense(32, activation="tanh", name="inside")
+            self.out = keras.layers.Dense(10, activation="softmax", name="out")
+
+        def call(self, x):
+            looped = keras.ops.fori_loop(0, 1, lambda i, value: value, x)
+            if not self.inside.built:
+                self.inside(x)
+            again, _ = jax.lax.scan(lambda c, _: (self.inside(c), None), looped, length=3)
+            return self.out(again)
+
+    def build():
+        model = Looped()
+        model(np.zeros((1, 32), "float32"))
+        return model
+
+    model = models.compiled(build)
+    x, y = models.data_for(model, BATCH)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    (update,) = watch.updates
+    assert watch.report.problems == []
+    assert [layer.path.split("/")[-1] for layer in update.layers] == ["out"]
+    assert len(update.variables) == 4
