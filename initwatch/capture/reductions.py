@@ -38,6 +38,22 @@ def matrix(x: Tensor, columns: int | None = None) -> Tensor:
     return ops.reshape(as_float32(x), (-1, columns))
 
 
+def alike(arguments: list[tuple[Tensor, ...]], most: int) -> list[list[int]]:
+    """Indices of arguments whose shapes are known and the same, a list each; others stand alone.
+
+    Args:
+        arguments: matrices of one call each.
+        most: elements of a matrix above which it stands alone: to be stacked it is copied.
+    """
+    groups: dict[Any, list[int]] = {}
+    for i, matrices in enumerate(arguments):
+        shapes = tuple(tuple(x.shape) for x in matrices)
+        known = all(d is not None for shape in shapes for d in shape)
+        small = known and max(math.prod(shape) for shape in shapes) <= most
+        groups.setdefault(shapes if small else i, []).append(i)
+    return list(groups.values())
+
+
 def units_last(x: Tensor, unit_axis: int) -> Tensor:
     """``matrix`` with one column for each unit of a layer's output."""
     if unit_axis % len(x.shape) != len(x.shape) - 1:

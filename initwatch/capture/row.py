@@ -12,7 +12,7 @@ from keras import ops
 from initwatch.capture import labels, reductions
 from initwatch.capture.backends.protocol import Backend
 from initwatch.capture.observer import Applied, Call, Observer
-from initwatch.capture.reductions import SlopeOfOutput
+from initwatch.capture.reductions import Reduction, SlopeOfOutput
 from initwatch.capture.topology import unique_layers
 from initwatch.measurement.layout import STEP_BASE, Group, Layout, Source
 from initwatch.records.layer import VariableSpec
@@ -68,22 +68,10 @@ def build_row(
     """
     if not observer.applied:
         return None
-    groups: list[Group] = []
-    parts: list[Tensor] = []
-    tensors: list[Tensor] = []
-    drawn: list[Group] = []
-
-    def add(source: Source, subject: int, sums: Tensor, tensor: Tensor = None) -> None:
-        groups.append(Group(source, subject))
-        parts.append(sums)
-        if tensor is not None:
-            drawn.append(Group(source, subject))
-            tensors.append(tensor)
-
-    once = backend.once
+    asked = _Asked()
     layers = unique_layers(observer.calls)
     activity: list[tuple[int, int]] = []
-    active: list[Tensor] = []
+    units_outputs: list[Tensor] = []
     unread: list[Any] = []
     readable = [is_readable(backend, call) for call in observer.calls]
     for call, readable_now in zip(observer.calls, readable, strict=True):
@@ -91,31 +79,72 @@ def build_row(
         reading = readings[id(call.layer)]
         if readable_now:
             read = backend.apart(call.output)
-            output = reductions.matrix(read)
             reduction = reductions.activation_sums(reading.slope)
-            add(Source.ACTIVATION, index, once(reduction)(output), output)
+            output = reductions.matrix(read)
+            asked.add(Source.ACTIVATION, index, reduction, output, drawn=output)
             if reading.rectifies and call.output.shape[reading.unit_axis] is not None:
                 activity.append((index, int(call.output.shape[reading.unit_axis])))
-                units_output = reductions.units_last(read, reading.unit_axis)
-                active.append(once(reductions.active_units)(units_output))
+                units_outputs.append(reductions.units_last(read, reading.unit_axis))
         else:
             unread.append(call.layer)
-        for handed in call.gradients:
-            add(Source.DELTA, index, backend.delta_sums(handed))
+        for gradient in call.gradients:
+            delta = reductions.matrix(backend.apart(backend.dense(gradient)))
+            asked.add(Source.DELTA, index, reductions.delta_sums, delta)
     variables: list[Any] = []
     for applied in observer.applied:
-        _add_applied(applied, variables, units, backend, add)
-    layout = Layout(tuple(groups), tuple(activity), len(layers), len(variables))
+        _add_applied(applied, variables, units, backend, asked)
+    sums, groups = asked.sums(backend)
+    active = None
+    if units_outputs:
+        order, active = backend.each(
+            reductions.active_units, [(output,) for output in units_outputs]
+        )
+        activity = [activity[i] for i in order]
+    drawn = [(tensor,) for tensor in asked.drawn]
     return Row(
-        layout=layout,
+        layout=Layout(tuple(groups), tuple(activity), len(layers), len(variables)),
         layers=layers,
         variables=variables,
-        sums=ops.concatenate([ops.stack(_header(observer, backend)), *parts]),
-        active=ops.concatenate(active) if active else None,
-        histograms=lambda: ops.stack([once(reductions.histogram)(tensor) for tensor in tensors]),
-        histogram_groups=tuple(drawn),
+        sums=ops.concatenate([ops.stack(_header(observer, backend)), sums]),
+        active=active,
+        histograms=lambda: backend.each(reductions.histogram, drawn)[1],
+        histogram_groups=tuple(asked.drawn_groups[i] for i in backend.order(drawn)),
         unread=unread,
     )
+
+
+class _Asked:
+    """The sums that a row is to hold, and the tensors that histograms are drawn of."""
+
+    def __init__(self) -> None:
+        self.drawn: list[Tensor] = []
+        self.drawn_groups: list[Group] = []
+        # what is reduced alike
+        self._alike: dict[Reduction, list[tuple[Group, tuple[Tensor, ...]]]] = {}
+
+    def add(
+        self,
+        source: Source,
+        subject: int,
+        reduction: Reduction,
+        *matrices: Tensor,
+        drawn: Tensor = None,
+    ) -> None:
+        group = Group(source, subject)
+        self._alike.setdefault(reduction, []).append((group, matrices))
+        if drawn is not None:
+            self.drawn_groups.append(group)
+            self.drawn.append(drawn)
+
+    def sums(self, backend: Backend) -> tuple[Tensor, list[Group]]:
+        """All sums one behind the other, and whose they are."""
+        parts: list[Tensor] = []
+        groups: list[Group] = []
+        for reduction, asked in self._alike.items():
+            order, sums = backend.each(reduction, [matrices for _, matrices in asked])
+            groups += [asked[i][0] for i in order]
+            parts.append(sums)
+        return ops.concatenate(parts), groups
 
 
 def is_readable(backend: Backend, call: Call) -> bool:
@@ -173,7 +202,7 @@ def _add_applied(
     variables: list[Any],
     units: dict[int, int],
     backend: Backend,
-    add: Callable[..., None],
+    asked: _Asked,
 ) -> None:
     gradients = backend.of_all_replicas(applied.gradients)
     clipped = backend.of_all_replicas(_clipped(applied, backend))
@@ -188,15 +217,16 @@ def _add_applied(
         is_kernel = columns > 1
         weights, moved = (reductions.matrix(value, columns) for value in (before, after))
         reduction = reductions.kernel_sums if is_kernel else reductions.vector_sums
-        add(Source.WEIGHT, index, backend.once(reduction)(weights), weights if is_kernel else None)
+        drawn = weights if is_kernel else None
+        asked.add(Source.WEIGHT, index, reduction, weights, drawn=drawn)
         if gradient is not None:
             slopes = reductions.matrix(backend.apart(backend.dense(gradient)), columns)
-            sums = backend.once(reductions.gradient_sums)(slopes)
-            add(Source.GRADIENT, index, sums, slopes if is_kernel else None)
+            drawn = slopes if is_kernel else None
+            asked.add(Source.GRADIENT, index, reductions.gradient_sums, slopes, drawn=drawn)
         if kept is not None:
-            sums = backend.once(reductions.square_sums)(reductions.matrix(kept, columns))
-            add(Source.CLIPPED, index, sums)
-        add(Source.UPDATE, index, backend.once(reductions.update_sums)(weights, moved))
+            clipped_slopes = reductions.matrix(kept, columns)
+            asked.add(Source.CLIPPED, index, reductions.square_sums, clipped_slopes)
+        asked.add(Source.UPDATE, index, reductions.update_sums, weights, moved)
 
 
 def _clipped(applied: Applied, backend: Backend) -> list[Tensor]:

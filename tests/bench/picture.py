@@ -18,7 +18,8 @@ def table(results):
     """Markdown: one line a network, backend and compiler."""
     names = ["again", *SHOWN]
     lines = [
-        "| backend: network | plain step | plain again | " + " | ".join(t for t, _ in SHOWN.values()),
+        "| backend: network | plain step | plain again | "
+        + " | ".join(t for t, _ in SHOWN.values()),
         "|---" * (len(names) + 2),
     ]
     for key, found in results["steps"].items():

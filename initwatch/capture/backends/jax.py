@@ -33,7 +33,7 @@ from initwatch.capture.backends.protocol import (
     drawn,
 )
 from initwatch.capture.observer import LOST, Applied, Observer, is_stock, optimizers_of
-from initwatch.capture.reductions import Reduction, delta_sums, matrix
+from initwatch.capture.reductions import Reduction, alike
 
 # Operations that move elements without changing them.
 STRUCTURAL = frozenset(
@@ -43,6 +43,9 @@ STRUCTURAL = frozenset(
 )
 # Activations by the names that ``topology`` knows them by.
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "sigmoid": "Sigmoid"}
+
+# Elements of a matrix up to which it is stacked with its like: 16 MB in float32.
+STACKED = 2**22
 
 # Names that mark places in the traced step; those of layers' calls are numbered.
 OUTPUT, INPUT, DELTA = "initwatch_output", "initwatch_input", "initwatch_delta"
@@ -180,7 +183,6 @@ class JaxBackend:
     end_of_data: tuple[type[BaseException], ...] = (StopIteration,)
 
     def __init__(self) -> None:
-        self._once: dict[Reduction, Reduction] = {}
         self._taps = itertools.count()  # of the step that is being traced
 
     def refusal(self, model: Any) -> str | None:
@@ -265,9 +267,6 @@ class JaxBackend:
             set_keras_mask(tapped, mask)
         return tapped
 
-    def delta_sums(self, handed: Any) -> Any:
-        return self.once(delta_sums)(matrix(handed))
-
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, jax.Array)
 
@@ -297,10 +296,20 @@ class JaxBackend:
     def apart(self, x: Any) -> Any:
         return x
 
-    def once(self, reduction: Reduction) -> Reduction:
-        if reduction not in self._once:
-            self._once[reduction] = jax.jit(reduction)
-        return self._once[reduction]
+    def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
+        return [i for group in alike(arguments, STACKED) for i in group]
+
+    def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
+        results = []
+        for group in alike(arguments, STACKED):
+            calls = [arguments[i] for i in group]
+            if len(group) == 1:
+                results.append(reduction(*calls[0]))
+                continue
+            # compiled once for all of them: XLA takes its time for every reduction it is shown
+            stacked = [jnp.stack(matrices) for matrices in zip(*calls, strict=True)]
+            results.append(jax.vmap(reduction)(*stacked).reshape(-1))
+        return self.order(arguments), jnp.concatenate(results)
 
     def outbox(self, rows: int) -> _Outbox:
         return _Outbox()

@@ -146,11 +146,8 @@ class Backend(Protocol):
     def tap(self, x: Any, on_gradient: Callable[[Any], None] | None, inputs: list[Any]) -> Any:
         """The identity of ``x``, what a layer made of ``inputs``.
 
-        ``on_gradient`` is handed dL/dx, or what stands for it; None: it is not wanted.
+        ``on_gradient`` is handed dL/dx; None: it is not wanted.
         """
-
-    def delta_sums(self, handed: Any) -> Any:
-        """``reductions.delta_sums`` of the dL/dx for which a tap handed this out."""
 
     def is_tensor(self, x: Any) -> bool:
         """True for a tensor of this backend (not a variable, not a NumPy array)."""
@@ -179,8 +176,15 @@ class Backend(Protocol):
     def apart(self, x: Any) -> Any:
         """A tensor equal to ``x``; reading it leaves the compiler free to regroup ``x``."""
 
-    def once(self, reduction: Reduction) -> Reduction:
-        """The same function of matrices, traced once for all of them where that is possible."""
+    def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
+        """The order in which ``each`` gives out what it is asked for: indices of arguments."""
+
+    def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
+        """The reduction of each tuple of matrices, traced and compiled as seldom as can be.
+
+        Returns:
+            the order, and in it the results one behind the other, a vector.
+        """
 
     def outbox(self, rows: int) -> Outbox:
         """A new one, for at most so many rows between one ``take`` and the next."""

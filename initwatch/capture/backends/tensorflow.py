@@ -30,7 +30,7 @@ from initwatch.capture.backends.protocol import (
     drawn,
 )
 from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
-from initwatch.capture.reductions import Reduction, delta_sums, matrix
+from initwatch.capture.reductions import Reduction
 from initwatch.errors import UnsupportedError
 
 # Operations that move elements without changing them: a tensor behind them is the same signal.
@@ -449,10 +449,6 @@ class TensorFlowBackend:
                 setattr(tapped, name, getattr(x, name))
         return tapped
 
-    def delta_sums(self, handed: Any) -> Any:
-        delta = matrix(self.apart(self.dense(handed)))
-        return self.once(delta_sums)(delta)
-
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, tf.Tensor)
 
@@ -550,7 +546,15 @@ class TensorFlowBackend:
             )
         return self._again[key]
 
-    def once(self, reduction: Reduction) -> Reduction:
+    def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
+        return list(range(len(arguments)))
+
+    def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
+        once = self._traced_once(reduction)
+        results = [once(*matrices) for matrices in arguments]
+        return self.order(arguments), tf.concat(results, axis=0)
+
+    def _traced_once(self, reduction: Reduction) -> Reduction:
         if reduction not in self._once:
             taken = len(inspect.signature(reduction).parameters)
             # not inlined: else every tensor adds some thirty nodes to what TensorFlow must

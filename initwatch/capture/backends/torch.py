@@ -25,7 +25,7 @@ from initwatch.capture.backends.protocol import (
     TrainStep,
 )
 from initwatch.capture.observer import Observer, optimizers_of, watched_apply
-from initwatch.capture.reductions import Reduction, delta_sums, matrix
+from initwatch.capture.reductions import Reduction
 from initwatch.errors import UnsupportedError
 
 # How long the others may take to send a row of a step that is over; the process group's own
@@ -237,9 +237,6 @@ class TorchBackend:
             x.register_hook(lambda gradient: on_gradient(gradient.detach()))
         return x
 
-    def delta_sums(self, handed: Any) -> Any:
-        return delta_sums(matrix(handed))
-
     def is_tensor(self, x: Any) -> bool:
         return isinstance(x, torch.Tensor) and not isinstance(x, torch.nn.Parameter)
 
@@ -291,8 +288,12 @@ class TorchBackend:
     def apart(self, x: Any) -> Any:
         return x
 
-    def once(self, reduction: Reduction) -> Reduction:
-        return reduction
+    def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
+        return list(range(len(arguments)))
+
+    def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
+        results = [reduction(*matrices) for matrices in arguments]
+        return self.order(arguments), torch.cat(results)
 
     def outbox(self, rows: int) -> _Outbox:
         return _Outbox()
