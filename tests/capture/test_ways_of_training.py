@@ -68,7 +68,7 @@ def compare(way, updates, recorder):
             assert {v.path for v in update.variables} == set(recorder.trainable[step])
         compared = reference.compare(update, expected, way.tolerance, way.loss_seen)
         assert set(compared) == set(expected.outputs) - {way.unread}
-        assert (Statistic.ACTIVATION_MEAN in update.values) == way.layers
+        assert Statistic.ACTIVATION_MEAN in update.values
     if way.compile.get("steps_per_execution", 1) == 1:
         reference.compare_updates(updates, recorder, ways.built(way))
 

@@ -532,7 +532,6 @@ class Way:
         steps: so many steps are taken in all.
         batch_of: number of a step -> number of its batch in the data.
         counted: number that the optimizer gives to each step.
-        layers: False if no layer's output is seen, on backends where that is so.
         unread: a layer with an output of its own that is not read.
         loss_seen: False if the step has no loss that can be seen.
         tolerance: relative, of all that two compilers may round differently.
@@ -557,7 +556,6 @@ class Way:
     steps: int = BATCHES
     batch_of: Callable[[int], int] = lambda step: step % BATCHES
     counted: Callable[[int], int] = lambda step: step
-    layers: bool = True
     unread: str = ""
     loss_seen: bool = True
     # float32 sums of a hundred terms in another order
@@ -569,7 +567,6 @@ class Way:
 NO_EXECUTIONS = {"torch": "Keras has no steps_per_execution on torch"}
 CLASS_WEIGHT = {0: 0.5, 1: 2.0, 2: 1.0, 3: 3.0}
 ROW_WEIGHTS = np.linspace(0.1, 2.0, ROWS).astype("float32")
-SEEN_INSIDE = BACKEND != "jax"  # a train_step of the user's shows its loss and layers
 
 VALIDATION = numbers(np.random.default_rng(5))
 
@@ -629,12 +626,11 @@ WAYS = {
         optimizer=lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 10))
     ),
     # steps of the user's own
-    "own step": Way(build=OwnStep, layers=SEEN_INSIDE, loss_seen=SEEN_INSIDE),
+    "own step": Way(build=OwnStep),
     "two optimizers": Way(
         build=Gan,
         data=real_and_noise,
         step=step_of_gan,
-        layers=SEEN_INSIDE,
         loss_seen=False,
     ),
     # networks

@@ -117,11 +117,14 @@ class _Step:
             shardings = jax.tree.map(lambda value: value.sharding, state)
             model.__dict__["_get_state_sharding_spec"] = lambda: shardings
             model.make_train_function(force=True)
-            self._compiled = model.__dict__["train_function"]
+            function = model.__dict__["train_function"]
         finally:
             for name in names:
                 model.__dict__.pop(name, None)
             model.__dict__.update(before)
+        # operation by operation, what is traced anew each time would be compiled anew
+        eager = not hasattr(function, "trace")
+        self._run = jax.jit(self._step) if eager and is_stock(model) else function
 
     def _step(self, state: Any, data: Any) -> Any:
         data, self._flag.inside = data
@@ -138,7 +141,7 @@ class _Step:
                 if step == 0:
                     raise
                 break
-            (logs, row), state = self._compiled(state, (data, np.bool_(self._flag.on)))
+            (logs, row), state = self._run(state, (data, np.bool_(self._flag.on)))
             self._outbox.arrive(row)
         return logs, state
 
@@ -184,6 +187,7 @@ class JaxBackend:
 
     def __init__(self) -> None:
         self._taps = itertools.count()  # of the step that is being traced
+        self._jitted: dict[Reduction, tuple[Reduction, Reduction]] = {}
 
     def refusal(self, model: Any) -> str | None:
         if keras.config.is_nnx_enabled():
@@ -300,15 +304,18 @@ class JaxBackend:
         return [i for group in alike(arguments, STACKED) for i in group]
 
     def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
+        if reduction not in self._jitted:
+            self._jitted[reduction] = jax.jit(reduction), jax.jit(jax.vmap(reduction))
+        of_one, of_many = self._jitted[reduction]
         results = []
         for group in alike(arguments, STACKED):
             calls = [arguments[i] for i in group]
             if len(group) == 1:
-                results.append(reduction(*calls[0]))
+                results.append(of_one(*calls[0]))
                 continue
             # compiled once for all of them: XLA takes its time for every reduction it is shown
             stacked = [jnp.stack(matrices) for matrices in zip(*calls, strict=True)]
-            results.append(jax.vmap(reduction)(*stacked).reshape(-1))
+            results.append(of_many(*stacked).reshape(-1))
         return self.order(arguments), jnp.concatenate(results)
 
     def outbox(self, rows: int) -> _Outbox:
