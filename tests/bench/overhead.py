@@ -1,17 +1,19 @@
 """What watching costs: each step, at the start, and by size of the model.
 
-    python -m tests.bench.overhead [--backends tensorflow jax torch] [--rounds 5] [--steps 50]
+    python -m tests.bench.overhead [--backends tensorflow jax torch] [--windows 6]
     python -m tests.bench.overhead --draw
 
 The first measures everything and keeps it in ``tests/bench/overhead.json`` (about an hour and a
 half on two cores; ``--only steps`` and so on measures a part). The second prints its tables and
 draws ``examples/pictures/overhead.png``.
 
-Steps: every variant has a model of its own, compiled once; rounds alternate between the
-variants, and each round gives the ratio of a variant's time to that of the plain model in the
-same round. Kept are the median ratio and the range of the middle half. ``again`` is a second
-plain model: what it differs from 1 by is noise. The dense start of a fit is left out: it is in
-the start-up. ``initwatch`` is the default schedule as it stands after 1,000 batches.
+Steps: every variant has a model of its own, compiled once. They train side by side, one step of
+each in turn, so that what else the machine does falls on all alike; a window of 50 such rounds
+gives the ratio of a variant's time to that of the plain model. Kept are the median ratio and the
+range of the middle half of the windows. ``again`` is a second plain model: what it differs from 1
+by is noise. The dense start of a fit is left out: it is in the start-up. ``initwatch`` is the
+default schedule as it stands after 1,000 batches, one sampled step a window. ``TensorBoard`` is
+its step; the histograms that it writes once an epoch are not in it.
 
 Start-up: every run is a process of its own, plain and watched in turn.
 """
@@ -24,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -31,6 +34,7 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 
 import initwatch
 from initwatch.measurement.layout import STEP_BASE
@@ -41,30 +45,58 @@ RESULTS = Path(__file__).with_name("overhead.json")
 BACKENDS = ("tensorflow", "jax", "torch")
 DENSE = 20  # batches at the start of a fit that the default schedule samples one by one
 SETTLED = 1000  # batches after which the default schedule's gap has come to its end
+WINDOW = 50  # steps; the default schedule samples one of so many in the end
 EVERY_STEP = initwatch.Schedule(first=10**9, histograms=False)
 VARIANTS = ("plain", "again", "initwatch", "every step", "TensorBoard", "second pass")
 
 
-class Clock(keras.callbacks.Callback):
-    """Seconds from the first batch after the dense start to the end of the epoch."""
+class Turns:
+    """Lets the variants' fits, a thread each, take one step at a time in turn."""
 
-    def __init__(self, watch=None):
+    def __init__(self, names):
+        self.names = list(names)
+        self.seconds = {name: [] for name in names}
+        self._turn = 0
+        self._changed = threading.Condition()
+
+    def wait(self, name):
+        with self._changed:
+            self._changed.wait_for(lambda: self.names[self._turn] == name)
+
+    def pass_on(self):
+        with self._changed:
+            self._turn = (self._turn + 1) % len(self.names)
+            self._changed.notify_all()
+
+
+class Begins(keras.callbacks.Callback):
+    """Stands first in the list: waits for its turn, and starts the clock."""
+
+    def __init__(self, turns, name, watch):
         super().__init__()
-        self.watch = watch
+        self.turns, self.name, self.watch = turns, name, watch
+        self.begin = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == DENSE:
-            if self.watch is not None:
-                self.watch._watch.batch = SETTLED
-            self.begin = time.perf_counter()
+        self.turns.wait(self.name)
+        if batch == DENSE and self.watch is not None:
+            self.watch._watch.batch = SETTLED
+        self.begin = time.perf_counter()
 
 
-def seconds(model, endless, callbacks, steps):
-    watch = next((c for c in callbacks if isinstance(c, initwatch.InitWatch)), None)
-    clock = Clock(watch)
-    gc.collect()  # not in the middle of someone's round
-    model.fit(endless(), steps_per_epoch=DENSE + steps, verbose=0, callbacks=[*callbacks, clock])
-    return time.perf_counter() - clock.begin
+class Ends(keras.callbacks.Callback):
+    """Stands last in the list: stops the clock, and passes the turn on."""
+
+    def __init__(self, begins):
+        super().__init__()
+        self.begins = begins
+
+    def on_train_batch_end(self, batch, logs=None):
+        float(keras.ops.convert_to_numpy(logs["loss"]))  # the step is over, wherever it runs
+        turns, name = self.begins.turns, self.begins.name
+        if batch >= DENSE:
+            turns.seconds[name].append(time.perf_counter() - self.begins.begin)
+        turns.pass_on()
 
 
 def callbacks_of(variant, endless):
@@ -80,23 +112,33 @@ def callbacks_of(variant, endless):
     return made.get(variant, list)()
 
 
-def compared(build, jit, rounds, steps, variants):
+def compared(build, jit, windows, variants):
     """Median ratio and middle half of each variant, and the plain step in milliseconds."""
-    runs = {}
+    turns = Turns(variants)
+    threads = []
     for variant in variants:
         model, endless = built(build, jit)
-        runs[variant] = (model, endless, callbacks_of(variant, endless))
-        seconds(*runs[variant], steps=2)  # traces, compiles
-    ratios = {variant: [] for variant in variants}
-    plain = []
-    for _ in range(rounds):
-        taken = {variant: seconds(*runs[variant], steps=steps) for variant in variants}
-        plain.append(1e3 * taken["plain"] / steps)
-        for variant in variants:
-            ratios[variant].append(taken[variant] / taken["plain"])
-    found = {"plain step, ms": statistics.median(plain)}
-    for variant, values in ratios.items():
-        low, middle, high = statistics.quantiles(values, n=4)
+        callbacks = callbacks_of(variant, endless)
+        watch = next((c for c in callbacks if isinstance(c, initwatch.InitWatch)), None)
+        begins = Begins(turns, variant, watch)
+        fit = partial(
+            model.fit,
+            endless(),
+            steps_per_epoch=DENSE + windows * WINDOW,
+            verbose=0,
+            callbacks=[begins, *callbacks, Ends(begins)],
+        )
+        threads.append(threading.Thread(target=fit))
+    gc.disable()  # not in the middle of someone's step
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sums = {v: np.reshape(turns.seconds[v], (windows, WINDOW)).sum(axis=1) for v in variants}
+    found = {"plain step, ms": 1e3 * statistics.median(sums["plain"]) / WINDOW}
+    for variant in variants:
+        ratios = (sums[variant] / sums["plain"]).tolist()
+        low, middle, high = statistics.quantiles(ratios, n=4)
         found[variant] = [middle, low, high]
     return found
 
@@ -104,7 +146,7 @@ def compared(build, jit, rounds, steps, variants):
 # -------------------------------------------------------------------------- start-up
 
 
-class Ends(keras.callbacks.Callback):
+class StepEnds(keras.callbacks.Callback):
     """When each step had ended."""
 
     def __init__(self):
@@ -121,7 +163,7 @@ def one_start(name, jit, watched):
     warm, endless = built(partial(mlp, 1, 4), jit)  # the backend's own first steps
     warm.fit(endless(), steps_per_epoch=1, verbose=0)
     model, endless = built(NETWORKS[name], jit)
-    ends = Ends()
+    ends = StepEnds()
     watch = [initwatch.InitWatch(tempfile.mkdtemp(), console=False)] if watched else []
     begin = time.perf_counter()
     model.fit(endless(), steps_per_epoch=DENSE + 2, verbose=0, callbacks=[*watch, ends])
@@ -237,13 +279,13 @@ def measure(given):
                 key = f"{backend}{', jit' * jit}: {name}"
                 options = ["--network", name, *["--jit"] * jit]
                 if "steps" in given.only:
-                    counts = ["--rounds", given.rounds, "--steps", given.steps]
+                    counts = ["--windows", given.windows]
                     keep("steps", key, run(backend, "--part", "steps", *options, *counts))
                 if "start" in given.only:
                     keep("start", key, started(name, backend, jit, 3))
         if "size" in given.only and backend == "tensorflow":
             for shape in SHAPES:
-                counts = ["--rounds", 5, "--steps", 20]
+                counts = ["--windows", 4]
                 keep("size", shape, run(backend, "--part", "size", "--shape", shape, *counts))
         if "host" in given.only:
             keep("host", backend, run(backend, "--part", "host"))
@@ -261,13 +303,13 @@ def one_part(given):
     """In a process of its own: prints one line of JSON."""
     if given.part == "steps":
         build = NETWORKS[given.network]
-        found = compared(build, given.jit, given.rounds, given.steps, VARIANTS)
+        found = compared(build, given.jit, given.windows, VARIANTS)
     elif given.part == "start":
         found = one_start(given.network, given.jit, given.watched)
     elif given.part == "size":
         variants = ("plain", "again", "initwatch", "every step")
         build = partial(mlp, *SHAPES[given.shape])
-        found = compared(build, False, given.rounds, given.steps, variants)
+        found = compared(build, False, given.windows, variants)
     else:
         found = on_the_host() if given.part == "host" else in_memory()
     print(json.dumps(found))
@@ -279,8 +321,7 @@ def main():
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parts = ("steps", "start", "size", "host", "memory")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--draw", action="store_true")
     for name in ("--part", "--network", "--shape"):
         parser.add_argument(name, help=argparse.SUPPRESS)
