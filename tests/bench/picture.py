@@ -25,6 +25,8 @@ def table(results):
     for key, found in results["steps"].items():
         cells = [f"{found[n][0]:.2f} ({found[n][1]:.2f} to {found[n][2]:.2f})" for n in names]
         lines.append(f"| {key} | {found['plain step, ms']:.1f} ms | " + " | ".join(cells))
+    if "start" not in results:
+        return "\n".join(f"{line} |" for line in lines)
     lines += ["", "| start-up | plain, first step / all | first step | all traced", "|---" * 4]
     for key, found in results["start"].items():
         first, whole = found["plain, s"]
@@ -36,11 +38,13 @@ def table(results):
 def draw(results):
     """Prints the tables and writes the picture."""
     print(table(results))
-    print("host, microseconds:", results["host"])
+    print("a batch that is not sampled, microseconds on the host:", results["host"])
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 4.2), width_ratios=[2.2, 1], layout="constrained"
+    sizes = results.get("size", {})
+    figure, axes = plt.subplots(
+        1, 1 + bool(sizes), figsize=(11, 4.2), squeeze=False, layout="constrained"
     )
+    left = axes[0, 0]
     steps = results["steps"]
     for i, (name, (text, color)) in enumerate(SHOWN.items()):
         places = [place + 0.2 * (i - 1.5) for place in range(len(steps))]
@@ -55,16 +59,25 @@ def draw(results):
     left.set_xticks(range(len(steps)), labels, fontsize=7)
     left.axhline(0.0, color="black", linewidth=0.8)
     left.set_ylabel("extra time of a step / plain step")
-    left.legend(frameon=False)
-    sizes = results["size"]
+    left.set_ylim(-0.1, 1.25)  # what stands above is written on its bar
+    for place, found in enumerate(steps.values()):
+        if found["every step"][0] > 2.25:
+            left.text(place - 0.1, 1.16, f"{found['every step'][0] - 1.0:.1f}", ha="center")
+    left.legend(frameon=False, loc="upper left")
+    if sizes:
+        by_size(axes[0, 1], sizes)
+    figure.savefig(PICTURE, dpi=110)
+    print(PICTURE)
+
+
+def by_size(axes, sizes):
+    """One line a shape of network."""
     for name in ("again", "initwatch", "every step"):
         text, color = SHOWN.get(name, ("plain again (noise)", "#bbbbbb"))
         values = [found[name][0] - 1.0 for found in sizes.values()]
-        right.plot(values, range(len(sizes)), "o", label=text, color=color)
-    right.set_yticks(range(len(sizes)), list(sizes))
-    right.invert_yaxis()
-    right.axvline(0.0, color="black", linewidth=0.8)
-    right.set_xlabel("extra time of a step / plain step")
-    right.legend(frameon=False)
-    figure.savefig(PICTURE, dpi=110)
-    print(PICTURE)
+        axes.plot(values, range(len(sizes)), "o", label=text, color=color)
+    axes.set_yticks(range(len(sizes)), list(sizes))
+    axes.invert_yaxis()
+    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_xlabel("extra time of a step / plain step")
+    axes.legend(frameon=False)
