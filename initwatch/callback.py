@@ -335,7 +335,8 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
                     model.train_on_batch(x, y)
 
         Each ``train_on_batch`` inside the block is a batch of the schedule. The report is whole
-        when the block ends, also by an exception.
+        when the block ends, also by an exception. ``StopOnFinding`` cannot end a loop that is not
+        its own: look at ``stopped_by``.
 
         Raises:
             ArgumentError: if ``model`` is no Keras model or not compiled.
