@@ -216,6 +216,47 @@ def test_an_error_of_the_model_itself_is_raised_unchanged():
     assert leftovers(model) == []
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_an_error_of_the_model_in_a_loop_is_raised_unchanged(run_eagerly):
+    class Broken(keras.layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                raise ValueError("planted in the model")
+            return x
+
+    inputs = keras.Input((12,))
+    model = keras.Model(inputs, keras.layers.Dense(10)(Broken()(inputs)))
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=run_eagerly)
+    x, y = models.data_for(model, BATCH)
+    watch = initwatch.InitWatch(console=False)
+    with pytest.raises(ValueError, match="planted in the model"), watch.watching(model):
+        model.train_on_batch(x, y)
+    assert leftovers(model) == []
+    assert watch.report.problems == []
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_a_step_of_ours_that_fails_in_a_loop_is_said(run_eagerly, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("planted")
+
+    ends = []
+    for watched in (False, True):
+        model = models.compiled(models.plain_dense, run_eagerly=run_eagerly)
+        x, y = models.data_for(model, BATCH)
+        watch = initwatch.InitWatch(console=False)
+        if watched:
+            monkeypatch.setattr("initwatch.capture.session.Observer", broken)
+            with watch.watching(model):
+                model.train_on_batch(x, y)
+            assert len(watch.report.problems) == 1
+            assert "planted" in watch.report.problems[0]
+        else:
+            model.train_on_batch(x, y)
+        ends.append(models.values_of(model.variables))
+    assert all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
+
+
 def test_nothing_is_left_in_saved_files(tmp_path):
     files = []
     for callbacks in ([], [initwatch.InitWatch(console=False)]):

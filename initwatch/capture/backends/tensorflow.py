@@ -215,15 +215,24 @@ class _LoopRehearsal:
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         batch = next(args[0])
-        graph = _one_step(ours).get_concrete_function(batch).graph
-        kinds = _kinds(graph)
-        if _can_be_undone(graph, kinds):
-            done = _both(graph, ours, own, lambda: iter([batch]))
-            # seen as different: what counts its own runs is the user's to run each time
-            return replace(done, equal=done.equal and not _counts(kinds))
-        if _counts(kinds):
-            return Rehearsed(own(iter([batch])), True, UnsupportedError(CANNOT_REPEAT))
-        return Rehearsed(ours(iter([batch])), True, None)
+
+        def replay() -> Any:
+            return iter([batch])
+
+        try:
+            step = _one_step(ours)
+            graph = None if step is None else step.get_concrete_function(batch).graph
+            kinds = set() if graph is None else _kinds(graph)
+            if graph is None or not (_counts(kinds) or _can_be_undone(graph, kinds)):
+                return Rehearsed(ours(replay()), True, None)
+            if not _can_be_undone(graph, kinds):
+                raise UnsupportedError(CANNOT_REPEAT)
+        except Exception as error:
+            # the batch is ours to hand on: the user's own step trains on it, or says what is wrong
+            return Rehearsed(own(replay()), True, error)
+        done = _both(graph, ours, own, replay)
+        # seen as different: what counts its own runs is the user's to run each time
+        return replace(done, equal=done.equal and not _counts(kinds))
 
 
 def _both(
@@ -403,7 +412,7 @@ class TensorFlowBackend:
 
     def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> Rehearsal | None:
         if not isinstance(args[0], ITERATORS):
-            return None if _one_step(function) is None else _LoopRehearsal(function)
+            return _LoopRehearsal(function)
         graph = _traced(function, *args)
         if graph is None:
             return None
