@@ -155,7 +155,8 @@ class Watch:
                 self._agenda.alarm(self.batch - 1)
         if news:
             for listener in self.listeners:
-                listener(news)
+                with self._faults.contained("listener", "nobody is told of this finding."):
+                    listener(news)
         self.progress = True
 
     def _contained(self, outlet: Outlet) -> Any:

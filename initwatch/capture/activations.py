@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from initwatch.capture import backends
-from initwatch.capture.reductions import SlopeOfOutput
+from initwatch.capture.reductions import SlopeOfOutput, step_function
 from initwatch.records.layer import Activation, ActivationFunction
 
 # Layers that apply an activation to what the layer before them gives.
@@ -30,7 +30,7 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # Klambauer e
 # phi'(z) as a function of a = phi(z), and the largest phi'(z)^2. Functions that are not
 # monotone (gelu, silu) have no such form: their slope needs z, which no layer gives out.
 _SLOPES: dict[str, tuple[SlopeOfOutput, float]] = {
-    "relu": (lambda a: ops.cast(a > 0, "float32"), 1.0),
+    "relu": (step_function, 1.0),
     "relu6": (lambda a: ops.cast(ops.logical_and(a > 0, a < 6), "float32"), 1.0),
     "tanh": (lambda a: 1.0 - a * a, 1.0),
     "sigmoid": (lambda a: a * (1.0 - a), 1.0 / 16.0),

@@ -14,6 +14,8 @@ from typing import Any
 
 from keras import ops
 
+from initwatch.capture import backends
+
 Tensor = Any
 SlopeOfOutput = Callable[[Tensor], Tensor]
 Reduction = Callable[..., Tensor]
@@ -77,7 +79,8 @@ def largest(x: Tensor) -> Tensor:
     """max|x|; 0 if there is no element."""
     if 0 in x.shape:
         return ops.zeros((), "float32")
-    found = ops.max(ops.abs(x))
+    # not of |x|: that would be a tensor of its own to write and read
+    found = ops.maximum(ops.max(x), -ops.min(x))
     # where the shape is not known in advance, the largest of no element is -inf
     return ops.where(found < 0.0, 0.0, found)
 
@@ -92,61 +95,60 @@ def is_safe(square: Tensor) -> Tensor:
     return ops.logical_and(square > _SAFE[0], square < _SAFE[1])
 
 
-def count_not_finite(x: Tensor, square: Tensor) -> Tensor:
-    """How many are NaN or infinite; a safe sum of squares proves that none is."""
-    return ops.cond(
-        is_safe(square),
-        lambda: ops.zeros((), "float32"),
-        lambda: count(ops.logical_not(ops.isfinite(x))),
-    )
+def sum_of_squares(x: Tensor) -> Tensor:
+    """sum(x^2)."""
+    return backends.current().sum_of_squares(x)
 
 
-def moments(x: Tensor, zeros: Tensor) -> list[Tensor]:
-    """size, scale, sum, square, zeros, non_finite."""
-    scale = largest(x)
-    total, square = ops.sum(x), ops.sum(ops.square(x))
+def count_not_finite(x: Tensor) -> Tensor:
+    """How many are NaN or infinite."""
+    return count(ops.logical_not(ops.isfinite(x)))
+
+
+def moments(x: Tensor, zeros: Tensor, scale: Tensor) -> list[Tensor]:
+    """size, scale, sum, square, zeros, non_finite; ``scale`` is the ``largest``."""
+    total, square = ops.sum(x), sum_of_squares(x)
 
     def divided() -> Tensor:
-        return ops.stack([total / scale, square / scale / scale])
+        return ops.stack([total / scale, square / scale / scale, ops.zeros_like(scale)])
 
     def taken_again() -> Tensor:
         y = shrunk(x, scale)
-        return ops.stack([ops.sum(y), ops.sum(ops.square(y))])
+        return ops.stack([ops.sum(y), sum_of_squares(y), count_not_finite(x)])
 
-    # the second pass over the tensor is for the few whose squares leave float32
-    scaled = ops.cond(is_safe(square), divided, taken_again)
-    return [size_of(x), scale, scaled[0], scaled[1], zeros, count_not_finite(x, square)]
+    # a safe sum of squares proves that all are finite; more passes over the tensor are for the
+    # few whose squares leave float32
+    found = ops.cond(is_safe(square), divided, taken_again)
+    return [size_of(x), scale, found[0], found[1], zeros, found[2]]
 
 
 def rare_zeros(x: Tensor) -> Tensor:
-    """How many are exactly 0, for tensors in which mostly none is: one cheap pass tells so."""
+    """How many are exactly 0, for tensors in which mostly none is: a cheap look tells so."""
     if 0 in x.shape:
         return ops.zeros((), "float32")
-    return ops.cond(
-        ops.min(ops.abs(x)) > 0.0,
-        lambda: ops.zeros((), "float32"),
-        lambda: count(ops.equal(x, 0.0)),
-    )
+    zero = ops.equal(x, 0.0)
+    return ops.cond(ops.any(zero), lambda: count(zero), lambda: ops.zeros((), "float32"))
 
 
 def kernel_sums(x: Tensor) -> Tensor:
     """Moments of a kernel, and the largest difference between two units, one a column."""
-    group = moments(x, rare_zeros(x))
     if 0 in x.shape:
-        return ops.stack([*group, ops.zeros((), "float32")])
-    spread = ops.max(ops.max(x, axis=1) - ops.min(x, axis=1))
+        return ops.stack([*moments(x, rare_zeros(x), largest(x)), ops.zeros((), "float32")])
+    high, low = ops.max(x, axis=1), ops.min(x, axis=1)
+    scale = ops.maximum(ops.max(high), -ops.min(low))
     # all-zero kernels have no scale and no spread
-    return ops.stack([*group, spread / ops.maximum(group[1], _TINY)])
+    spread = ops.max(high - low) / ops.maximum(scale, _TINY)
+    return ops.stack([*moments(x, rare_zeros(x), scale), spread])
 
 
 def vector_sums(x: Tensor) -> Tensor:
     """Moments of a variable without units; its spread is -1."""
-    return ops.stack([*moments(x, rare_zeros(x)), -ops.ones((), "float32")])
+    return ops.stack([*moments(x, rare_zeros(x), largest(x)), -ops.ones((), "float32")])
 
 
 def gradient_sums(x: Tensor) -> Tensor:
     """Moments."""
-    return ops.stack(moments(x, rare_zeros(x)))
+    return ops.stack(moments(x, rare_zeros(x), largest(x)))
 
 
 def update_sums(before: Tensor, after: Tensor) -> Tensor:
@@ -156,7 +158,12 @@ def update_sums(before: Tensor, after: Tensor) -> Tensor:
 
 def square_sums(x: Tensor) -> Tensor:
     """size, scale, square."""
-    return ops.stack([size_of(x), *scaled_square(x)])
+    return ops.stack([size_of(x), *scaled_square(x)[:2]])
+
+
+def step_function(a: Tensor) -> Tensor:
+    """relu'(z) from a = relu(z): 1 where a > 0, else 0."""
+    return ops.cast(a > 0, "float32")
 
 
 @cache
@@ -164,30 +171,34 @@ def activation_sums(slope: SlopeOfOutput | None) -> Reduction:
     """The reduction to moments and the sum of phi'(z)^2, -1 where phi' is not known."""
 
     def sums(x: Tensor) -> Tensor:
-        total = -ops.ones((), "float32") if slope is None else ops.sum(ops.square(slope(x)))
-        return ops.stack([*moments(x, count(ops.equal(x, 0.0))), total])
+        if slope is step_function:
+            # what is not 0 has the slope 1: counted once for both
+            positive = ops.sum(step_function(x))
+            return ops.stack([*moments(x, size_of(x) - positive, largest(x)), positive])
+        total = -ops.ones((), "float32") if slope is None else sum_of_squares(slope(x))
+        return ops.stack([*moments(x, rare_zeros(x), largest(x)), total])
 
     return sums
 
 
 def delta_sums(x: Tensor) -> Tensor:
     """size, scale, square, non_finite."""
-    scale, square = scaled_square(x)
-    return ops.stack([size_of(x), scale, square, count_not_finite(x, square)])
+    return ops.stack([size_of(x), *scaled_square(x)])
 
 
 def scaled_square(x: Tensor) -> list[Tensor]:
-    """(scale, sum((x / scale)^2)), with scale 1 where float32 holds the squares as they are."""
-    square = ops.sum(ops.square(x))
+    """scale, sum((x / scale)^2), non_finite; scale is 1 where float32 holds the squares."""
+    square = sum_of_squares(x)
+
+    def as_it_is() -> Tensor:
+        return ops.stack([ops.ones_like(square), square, ops.zeros_like(square)])
 
     def taken_again() -> Tensor:
         scale = largest(x)
-        return ops.stack([scale, ops.sum(ops.square(shrunk(x, scale)))])
+        return ops.stack([scale, sum_of_squares(shrunk(x, scale)), count_not_finite(x)])
 
-    found = ops.cond(
-        is_safe(square), lambda: ops.stack([ops.ones_like(square), square]), taken_again
-    )
-    return [found[0], found[1]]
+    found = ops.cond(is_safe(square), as_it_is, taken_again)
+    return [found[0], found[1], found[2]]
 
 
 def active_units(x: Tensor) -> Tensor:

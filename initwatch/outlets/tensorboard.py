@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -68,13 +69,17 @@ class TensorBoardOutlet:
         self._file: EventFile | None = None
         self._described: set[str] = set()
         self._advised: set[tuple[str, str]] = set()
+        self._layers: tuple[LayerSpec, ...] | None = None
         self._logged: frozenset[int] | None = None
+        self._flagged: set[str] = set()
+        self._columns: list[tuple[Statistic, list[str], NDArray[np.intp]]] | None = None
 
     def open(self, step: int) -> None:
         self._file = EventFile(self.folder, step)
         self._described = set()
         self._advised = set()
-        self._logged = None
+        self._layers = None
+        self._flagged = set()
         layout = Summary.Value(tag=custom_scalar_metadata.CONFIG_SUMMARY_TAG)
         layout.tensor.CopyFrom(_string_tensor(_charts().SerializeToString()))
         layout.metadata.CopyFrom(custom_scalar_metadata.create_summary_metadata())
@@ -83,8 +88,11 @@ class TensorBoardOutlet:
     def emit(self, update: Update) -> None:
         if self._file is None:
             return
-        if self._logged is None:
+        if self._layers is not update.layers:
+            # also a model that is seen anew, with other layers
+            self._layers = update.layers
             self._logged = frozenset(_evenly(update.layers))
+            self._columns = None
         values = [*self._scalars(update), *self._histograms(update)]
         if update.news:
             news = list(update.news)
@@ -115,37 +123,45 @@ class TensorBoardOutlet:
 
     # ------------------------------------------------------------------ values
 
-    def _scalars(self, update: Update) -> Iterator[Summary.Value]:
-        for statistic in SCALARS:
+    def _scalars(self, update: Update) -> list[Summary.Value]:
+        flagged = {path for finding in update.report.findings for path in finding.layers[:8]}
+        if self._columns is None or not flagged <= self._flagged:
+            self._flagged = flagged | self._flagged
+            self._columns = [
+                (statistic, *self._chosen(statistic, update))
+                for statistic in SCALARS
+                if statistic in update.values
+            ]
+        scalars = []
+        for statistic, tags, places in self._columns:
+            # a statistic that a step does not show, such as one traced anew, is left out of it
             values = update.values.get(statistic)
             if values is None:
                 continue
-            for path, value in self._labelled(statistic, values, update):
-                if np.isfinite(value) or statistic is Statistic.LOSS:
-                    yield Summary.Value(tag=scalar_tag(statistic, path), simple_value=value)
+            for tag, value in zip(tags, values[places].tolist(), strict=True):
+                if math.isfinite(value) or statistic is Statistic.LOSS:
+                    scalars.append(Summary.Value(tag=tag, simple_value=value))
+        return scalars
 
-    def _labelled(
-        self, statistic: Statistic, values: NDArray[np.float64], update: Update
-    ) -> Iterator[tuple[str, float]]:
+    def _chosen(
+        self, statistic: Statistic, update: Update
+    ) -> tuple[list[str], NDArray[np.intp]]:
+        """Tags of what is logged of a statistic, and where in its values they stand."""
         assert self._logged is not None
         if statistic.subject is Subject.STEP:
-            yield "", float(values[0])
-            return
-        flagged = {path for finding in update.report.findings for path in finding.layers[:8]}
-        chosen = [
-            layer
-            for i, layer in enumerate(update.layers)
-            if i in self._logged or layer.path in flagged
-        ]
-        if statistic.subject is Subject.LAYER:
-            places = {layer.path: i for i, layer in enumerate(update.layers)}
-            for layer in chosen:
-                yield layer.path, float(values[places[layer.path]])
-            return
+            return [scalar_tag(statistic)], np.zeros(1, np.intp)
         columns = {variable.path: i for i, variable in enumerate(update.variables)}
-        for layer in chosen:
-            if layer.kernel is not None and layer.kernel.variable in columns:
-                yield layer.path, float(values[columns[layer.kernel.variable]])
+        tags, places = [], []
+        for i, layer in enumerate(update.layers):
+            if i not in self._logged and layer.path not in self._flagged:
+                continue
+            place: int | None = i
+            if statistic.subject is Subject.VARIABLE:
+                place = columns.get(layer.kernel.variable) if layer.kernel is not None else None
+            if place is not None:
+                tags.append(scalar_tag(statistic, layer.path))
+                places.append(place)
+        return tags, np.array(places, np.intp)
 
     def _histograms(self, update: Update) -> Iterator[Summary.Value]:
         assert self._logged is not None

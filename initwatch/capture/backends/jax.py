@@ -300,6 +300,9 @@ class JaxBackend:
     def apart(self, x: Any) -> Any:
         return x
 
+    def sum_of_squares(self, x: Any) -> Any:
+        return jnp.sum(jnp.square(x))
+
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return [i for group in alike(arguments, STACKED) for i in group]
 

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-from initwatch.capture.reductions import Reduction
+if TYPE_CHECKING:  # reductions ask the backend for what Keras has no fast operation for
+    from initwatch.capture.reductions import Reduction
 
 TrainStep = Callable[..., Any]
 # Called by ``fit`` for each batch: with an iterator (TensorFlow), state and iterator (JAX), or
@@ -175,6 +176,9 @@ class Backend(Protocol):
 
     def apart(self, x: Any) -> Any:
         """A tensor equal to ``x``; reading it leaves the compiler free to regroup ``x``."""
+
+    def sum_of_squares(self, x: Any) -> Any:
+        """sum(x^2) of a float32 tensor, in one pass over it where the backend can."""
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         """The order in which ``each`` gives out what it is asked for: indices of arguments."""

@@ -288,6 +288,10 @@ class TorchBackend:
     def apart(self, x: Any) -> Any:
         return x
 
+    def sum_of_squares(self, x: Any) -> Any:
+        flat = x.reshape(-1)
+        return torch.dot(flat, flat)
+
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return list(range(len(arguments)))
 
