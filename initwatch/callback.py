@@ -124,7 +124,7 @@ class Watch:
     def _receive(self, sample: Sample) -> None:
         structure = sample.structure
         if self._recorder is None or self._recorder.layers != structure.layers:
-            self._recorder = Recorder(structure.layers, structure.variables)
+            self._recorder = Recorder(structure.layers, structure.variables, structure.output)
         outputs = [layer.outputs for layer in structure.layers]
         news: list[Finding] = []
         for i, row in enumerate(sample.rows):
@@ -136,7 +136,8 @@ class Watch:
                 found = self._engine.judge(history)
             if found:
                 with self._faults.contained("advice", "findings come without advice."):
-                    self._advice = advise(self._engine.findings, history, self._training)
+                    active = [f for f in self._engine.findings if f.state == "active"]
+                    self._advice = advise(active, history, self._training)
             news += found
             newest = i == len(sample.rows) - 1
             update = Update(
@@ -183,10 +184,11 @@ class Watch:
     def report(self) -> Report:
         """Everything found so far."""
         recorder = self._recorder
-        codes = {finding.code for finding in self._engine.findings}
+        findings = self._engine.findings
+        codes = {finding.code for finding in findings if finding.state == "active"}
         return Report(
-            findings=self._engine.findings,
-            # a finding that was taken back takes its advice with it
+            findings=findings,
+            # what has recovered needs no advice
             advice=[advice for advice in self._advice if codes & set(advice.codes)],
             steps_seen=recorder.rows_seen if recorder else 0,
             last_step=recorder.last_step if recorder else -1,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from initwatch.advice import run, weights
+from initwatch.diagnosis.causes import LEADS_TO
 from initwatch.records import Advice, Finding, History
 from initwatch.records.training import Training
 
@@ -30,6 +31,14 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             answered.update(codes)
 
     codes = set(by_code)
+    if "IW602" in codes:
+        answers = {"IW602"} | (codes & LEADS_TO["IW602"])
+        answer(answers, run.fit_output(by_code["IW602"], history, training))
+    if "IW601" in codes and by_code["IW601"].severity != "info":
+        answers = {"IW601"} | (codes & LEADS_TO["IW601"]) - answered
+        path = next(iter(by_code["IW601"].layers), "")
+        scaled = weights.scale_input(by_code["IW601"], path)
+        answer(answers, [replace(scaled, codes=tuple(sorted(answers)))])
     if "IW102" in codes:
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))
@@ -50,6 +59,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = followed - answered
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in advice])
     single: dict[str, Callable[[], list[Advice]]] = {
+        "IW403": lambda: run.change_rate(by_code["IW403"], history, training),
+        "IW401": lambda: run.change_rate(by_code["IW401"], history, training),
+        "IW402": lambda: run.change_rate(by_code["IW402"], history, training),
+        "IW502": lambda: run.change_rate(by_code["IW502"], history, training),
+        "IW503": lambda: run.change_rate(by_code["IW503"], history, training),
         "IW302": lambda: weights.unsaturate(by_code["IW302"], history),
         "IW301": lambda: run.revive(by_code["IW301"], history, training),
         "IW204": lambda: run.give_gradient(by_code["IW204"], history, training),
@@ -59,6 +73,9 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     }
     for code, rule in single.items():
         if code in codes and code not in answered:
-            answer({code}, rule())
+            followers = codes & LEADS_TO.get(code, frozenset()) - answered
+            advice = rule()
+            given = tuple(sorted({code} | followers))
+            answer(set(given), [replace(item, codes=given) for item in advice])
     places = {variable.path: i for i, variable in enumerate(history.variables)}
     return [replace(item, place=(places.get(item.variable, -1), len(places))) for item in out]

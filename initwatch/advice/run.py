@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from initwatch.advice.weights import scale_input
@@ -162,6 +164,105 @@ def give_gradient(finding: Finding, history: History, training: Training) -> lis
             suggested="a path from this layer to the loss",
             code="# set trainable=False if this layer is not meant to learn",
             reason="Everything behind this layer multiplies its gradient by exactly 0.",
+            codes=(finding.code,),
+        )
+    ]
+
+
+def change_rate(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """Updates of the wrong size, and a loss that they throw about."""
+    ratio = finding.evidence.get("update_ratio")
+    if finding.code == "IW401":
+        reason = (
+            f"No kernel moves by more than {ratio:.1e} of its size a step (customary: 1e-3; "
+            "Karpathy 2015). Where gradients are clipped, the clip may be what is too small."
+        )
+        return [other_rate(finding, training, reason, factor=10.0)]
+    if finding.code == "IW403":
+        rate = training.learning_rate
+        reason = (
+            "The learning rate is 0."
+            if rate == 0.0
+            else "The update is below the last digit of the weights."
+        )
+        if rate == 0.0:
+            return [
+                replace(
+                    other_rate(finding, training, reason),
+                    suggested="0.001",
+                    code=f"keras.optimizers.{training.optimizer}(learning_rate=0.001)",
+                )
+            ]
+        return [other_rate(finding, training, reason, factor=10.0)]
+    largest = ratio if ratio is not None else _largest_update(history)
+    size = "" if largest is None else f" One step changes kernels by {largest:.2g} of their size."
+    reason = f"The steps throw the loss about instead of lowering it.{size}"
+    return [
+        other_rate(finding, training, reason),
+        Advice(
+            layer="",
+            kind="clipping",
+            current="none",
+            suggested="clip the global norm of the gradient",
+            code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
+            reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
+            codes=(finding.code,),
+        ),
+    ]
+
+
+# Loss -> the output that belongs to it (Bishop 2006, sec. 4.3 and 5.2).
+_OUTPUTS = {
+    "binary_crossentropy": "sigmoid",
+    "binary_focal_crossentropy": "sigmoid",
+    "categorical_crossentropy": "softmax",
+    "sparse_categorical_crossentropy": "softmax",
+}
+
+
+def fit_output(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """Output, loss and labels that belong together."""
+    output = history.output
+    units, name = max(output.units, 1), output.activation
+    loss = output.loss
+    decisive = next(iter(finding.evidence))
+    if name == "softmax" and units == 1:
+        suggested = "sigmoid on one unit" if loss in _OUTPUTS else "no activation"
+        end = ', activation="sigmoid"' if loss in _OUTPUTS else ""
+        code = f"keras.layers.Dense(1{end})"
+    elif decisive == "label_max" and loss == "sparse_categorical_crossentropy":
+        classes = int(finding.evidence["label_max"]) + 1
+        suggested = f"labels from 0, or {classes} units"
+        code = "y = np.unique(y, return_inverse=True)[1]  # class numbers from 0"
+    elif decisive == "label_max" and loss in _OUTPUTS:
+        suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
+        code = 'loss="sparse_categorical_crossentropy"  # for class numbers'
+    elif decisive == "label_row_sum":
+        suggested = "binary_crossentropy and sigmoid"
+        code = f'keras.layers.Dense({units}, activation="sigmoid")  # loss="binary_crossentropy"'
+    elif decisive == "times_normalized":
+        suggested = "an output without activation"
+        code = f"keras.layers.Dense({units})  # from_logits=True stays"
+    elif decisive == "output_units" and units == 1:
+        suggested = "binary_crossentropy and sigmoid"
+        code = 'keras.layers.Dense(1, activation="sigmoid")  # loss="binary_crossentropy"'
+    elif decisive in ("output_low", "output_units"):
+        suggested = _OUTPUTS[loss]
+        code = f'keras.layers.Dense({units}, activation="{_OUTPUTS[loss]}")'
+    elif decisive == "label_classes":
+        suggested = "binary_crossentropy"
+        code = 'loss="binary_crossentropy"'
+    else:
+        suggested = "an output without bounds"
+        code = f"keras.layers.Dense({units})"
+    return [
+        Advice(
+            layer=output.layer,
+            kind="output_loss",
+            current=f"{name or 'unknown'} on {units}, {loss or 'unknown loss'}",
+            suggested=suggested,
+            code=code,
+            reason="Output, loss and labels make one choice (Bishop 2006, sec. 4.3 and 5.2).",
             codes=(finding.code,),
         )
     ]

@@ -82,6 +82,7 @@ class Observer:
         self.applied: list[Applied] = []
         self.loss: Any = None
         self.labels: tuple[Any, Any, Any] | None = None
+        self.inputs: list[Any] = []  # tensors of the batch's x
         self.prediction_origins: Origins | None = None
         self.faults = faults
         self._backend = backend
@@ -206,6 +207,8 @@ class Observer:
                     given = {**dict(zip(names, args, strict=False)), **kwargs}
                     self.loss = loss
                     self.labels = (given.get("y"), given.get("y_pred"), given.get("sample_weight"))
+                    batch = keras.tree.flatten(given.get("x"))
+                    self.inputs = [x for x in batch if self._backend.is_tensor(x)]
                     self.prediction_origins = self._origins_of_all(given.get("y_pred"))
             return loss
 

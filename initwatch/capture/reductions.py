@@ -167,6 +167,25 @@ def step_function(a: Tensor) -> Tensor:
 
 
 @cache
+def label_sums(low: float, high: float) -> Reduction:
+    """The reduction of labels to moments, range, whole numbers, and what is out of reach.
+
+    Args:
+        low: smallest value that the model's output can take.
+        high: largest such value.
+    """
+
+    def sums(y: Tensor) -> Tensor:
+        scale = largest(y)
+        excess = sum_of_squares(shrunk(y - ops.clip(y, low, high), scale))
+        whole = count(ops.equal(ops.floor(y), y))
+        extremes = [ops.min(y), ops.max(y)]
+        return ops.stack([*moments(y, count(ops.equal(y, 0.0)), scale), *extremes, whole, excess])
+
+    return sums
+
+
+@cache
 def activation_sums(slope: SlopeOfOutput | None) -> Reduction:
     """The reduction to moments and the sum of phi'(z)^2, -1 where phi' is not known."""
 

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 from keras import ops
 
 from initwatch.capture import labels, reductions
 from initwatch.capture.backends.protocol import Backend
 from initwatch.capture.observer import Applied, Call, Observer
+from initwatch.capture.outputs import describe_output
 from initwatch.capture.reductions import Reduction, SlopeOfOutput
 from initwatch.capture.topology import unique_layers
 from initwatch.measurement.layout import STEP_BASE, Group, Layout, Source
 from initwatch.records.layer import VariableSpec
+from initwatch.records.output import Output
 
 Tensor = Any
 
@@ -47,6 +50,7 @@ class Row:
     histograms: Callable[[], Tensor]
     histogram_groups: tuple[Group, ...]
     unread: list[Any]
+    output: Output
 
 
 def build_row(
@@ -54,6 +58,7 @@ def build_row(
     backend: Backend,
     readings: dict[int, Reading],
     units: dict[int, int],
+    paths: dict[int, str],
 ) -> Row | None:
     """Reduces all that a step showed to one vector.
 
@@ -62,6 +67,7 @@ def build_row(
         backend: how its tensors are handled.
         readings: id(layer) -> how its output is read.
         units: id(variable) -> number of units of a kernel; 1 for other variables.
+        paths: id(layer) -> its path.
 
     Returns:
         None if no optimizer was applied: there is no step to speak of.
@@ -91,6 +97,14 @@ def build_row(
             delta = reductions.matrix(backend.apart(backend.dense(gradient)))
             asked.add(Source.DELTA, index, reductions.delta_sums, delta)
     variables: list[Any] = []
+    inputs = [x for x in observer.inputs if _is_signal(x)]
+    for i, x in enumerate(inputs):
+        asked.add(Source.INPUT, i, reductions.gradient_sums, reductions.matrix(x))
+    output = describe_output(observer, paths)
+    y: Any = observer.labels[0] if observer.labels is not None else None
+    if hasattr(y, "shape") and math.prod(d or 1 for d in y.shape) > 0:
+        told = reductions.matrix(backend.of_all_examples(y))
+        asked.add(Source.LABEL, 0, reductions.label_sums(output.low, output.high), told)
     for applied in observer.applied:
         _add_applied(applied, variables, units, backend, asked)
     sums, groups = asked.sums(backend)
@@ -102,7 +116,7 @@ def build_row(
         activity = [activity[i] for i in order]
     drawn = [(tensor,) for tensor in asked.drawn]
     return Row(
-        layout=Layout(tuple(groups), tuple(activity), len(layers), len(variables)),
+        layout=Layout(tuple(groups), tuple(activity), len(layers), len(variables), len(inputs)),
         layers=layers,
         variables=variables,
         sums=ops.concatenate([ops.stack(_header(observer, backend)), sums]),
@@ -110,6 +124,7 @@ def build_row(
         histograms=lambda: backend.each(reductions.histogram, drawn)[1],
         histogram_groups=tuple(asked.drawn_groups[i] for i in backend.order(drawn)),
         unread=unread,
+        output=output,
     )
 
 
@@ -145,6 +160,12 @@ class _Asked:
             groups += [asked[i][0] for i in order]
             parts.append(sums)
         return ops.concatenate(parts), groups
+
+
+def _is_signal(x: Any) -> bool:
+    """True for numbers that a layer computes with; rows of indices are names, not sizes."""
+    kind = keras.backend.standardize_dtype(x.dtype)
+    return "float" in kind or ("int" in kind and len(x.shape) > 2)
 
 
 def is_readable(backend: Backend, call: Call) -> bool:

@@ -26,6 +26,7 @@ from initwatch.errors import Faults, NotReadyError, UnsupportedError
 from initwatch.measurement.layout import Group, Layout
 from initwatch.measurement.replicas import whole_step
 from initwatch.records.layer import Activation, LayerSpec, VariableSpec
+from initwatch.records.output import Output
 from initwatch.theory.fans import units_of
 
 # So many sampled executions are rehearsed before the instrumented step is trusted, and after
@@ -44,6 +45,7 @@ class Structure:
         variables: the trainable variables of the row.
         histogram_groups: what each histogram was taken of.
         unread: paths of layers whose output is not read, so that the step's arithmetic stays.
+        output: what the model predicts with.
     """
 
     layout: Layout
@@ -51,6 +53,7 @@ class Structure:
     variables: tuple[VariableSpec, ...]
     histogram_groups: tuple[Group, ...]
     unread: tuple[str, ...]
+    output: Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +284,7 @@ class Session:
             with shadows.on(observer, self._backend):
                 result = self._backend.observed(observer, original, *args, **kwargs)
             with self._faults.contained("capture", LOST), self._backend.reading():
-                row = build_row(observer, self._backend, self._readings, self._units)
+                row = build_row(observer, self._backend, self._readings, self._units, self._paths)
                 if row is not None:
                     self._send(observer, row)
             return result
@@ -319,6 +322,7 @@ class Session:
                 variables=variable_specs(row.variables, self._owners),
                 histogram_groups=row.histogram_groups,
                 unread=tuple(self._paths[id(layer)] for layer in row.unread),
+                output=row.output,
             )
         return self._structure
 

@@ -1,11 +1,14 @@
-"""Runs the rules and keeps their findings: one a rule, updated, taken back, in order."""
+"""Runs the rules and keeps their findings: one a rule, updated, recovered, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from initwatch.diagnosis.causes import LEADS_TO
+from initwatch.diagnosis.course import course_of
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults
 from initwatch.records import Finding, History
@@ -25,9 +28,12 @@ class Engine:
     """
 
     def __init__(self, rules: Sequence[Rule], faults: Faults) -> None:
-        self._rules = list(rules)
+        self._rules = {rule.code: rule for rule in rules}
         self._faults = faults
         self._found: dict[str, Finding] = {}
+        self._seen: dict[str, int] = {}  # code -> the newest step at which it was found
+        self._gone: set[str] = set()  # codes whose evidence is no longer there
+        self._learns_well = False
         self._abstained: dict[str, str] = {}
         self._judged = -1
 
@@ -37,7 +43,9 @@ class Engine:
         if not self._due(history):
             return news
         self._judged = history.step
-        for rule in self._rules:
+        course = course_of(history)
+        self._learns_well = course is not None and course.learns_well
+        for rule in self._rules.values():
             stage = f"rule {rule.code}"
             if self._faults.failed(stage):
                 continue
@@ -47,7 +55,7 @@ class Engine:
                 continue
             self._abstained.pop(rule.code, None)
             with self._faults.contained(stage, f"{rule.symptom} is not looked for any more."):
-                self._update(rule, list(rule.check(history)), news)
+                self._update(rule, list(rule.check(history)), history.step, news)
         return news
 
     def _due(self, history: History) -> bool:
@@ -56,32 +64,70 @@ class Engine:
         early = len(history.steps) <= EVERY_ROW
         return early or bool(lost) or history.step - self._judged >= EVERY_STEPS
 
-    def _update(self, rule: Rule, now: list[Finding], news: list[Finding]) -> None:
-        known = self._found.get(rule.code)
+    def _update(self, rule: Rule, now: list[Finding], step: int, news: list[Finding]) -> None:
+        code = rule.code
+        known = self._found.get(code)
         if not now:
             if known is not None and rule.retracted:
-                del self._found[rule.code]
+                self._gone.add(code)
             return
+        self._seen[code] = step
         worst = max(now, key=lambda finding: SEVERITIES.index(finding.severity))
-        if known is None:
-            self._found[rule.code] = worst
-            news.append(worst)
-            return
         # else the finding stays as it was made: its figures are those of its step
-        if SEVERITIES.index(worst.severity) > SEVERITIES.index(known.severity):
-            self._found[rule.code] = worst
-            news.append(worst)
+        if known is None or code in self._gone or _graver(worst, known):
+            self._found[code] = worst
+            self._gone.discard(code)
+            if not self._recovered(worst):
+                news.append(worst)
+
+    def _recovered(self, finding: Finding) -> bool:
+        """True if the evidence is gone, or the run learns well in spite of it."""
+        if finding.code in self._gone:
+            return True
+        persists = getattr(self._rules[finding.code], "persists", False)
+        return self._learns_well and not persists
 
     @property
     def findings(self) -> list[Finding]:
         """Most severe first; among equals causes before symptoms."""
-        order = {rule.code: i for i, rule in enumerate(self._rules)}
+        order = {code: i for i, code in enumerate(self._rules)}
+        found = [self._as_it_stands(finding) for finding in self._found.values()]
         return sorted(
-            self._found.values(),
-            key=lambda f: (-SEVERITIES.index(f.severity), order[f.code]),
+            with_causes(found), key=lambda f: (-SEVERITIES.index(f.severity), order[f.code])
         )
+
+    def _as_it_stands(self, finding: Finding) -> Finding:
+        last_step = max(finding.step, self._seen[finding.code])
+        if self._recovered(finding):
+            return replace(finding, severity="info", state="recovered", last_step=last_step)
+        return replace(finding, last_step=last_step)
 
     @property
     def abstained(self) -> dict[str, str]:
         """Code of each rule that could not judge -> why."""
         return dict(self._abstained)
+
+
+def with_causes(findings: Sequence[Finding]) -> list[Finding]:
+    """Each finding with the code of its cause; a cause is as severe as what follows from it."""
+    active = [f for f in findings if f.severity != "info"]
+    out: list[Finding] = []
+    for finding in findings:
+        causes = [f.code for f in active if finding.code in LEADS_TO.get(f.code, ())]
+        causes.sort(key=list(LEADS_TO).index)
+        out.append(replace(finding, cause=causes[0] if causes and finding in active else ""))
+    gravest = {f.cause: f.severity for f in sorted(out, key=lambda f: _rank(f)) if f.cause}
+    return [
+        replace(f, severity=gravest[f.code])
+        if f.code in gravest and SEVERITIES.index(gravest[f.code]) > _rank(f)
+        else f
+        for f in out
+    ]
+
+
+def _rank(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
+
+
+def _graver(finding: Finding, than: Finding) -> bool:
+    return _rank(finding) > _rank(than)

@@ -24,7 +24,9 @@ class Rule(Protocol):
         symptom: what it reports, one of the fixed names.
         summary: one line.
         needs: statistics without which it abstains.
-        retracted: True if a finding is taken back once ``check`` no longer yields it.
+        retracted: True if a finding has recovered once ``check`` no longer yields it.
+        persists: True if what it finds is a fault also in a run that learns well; left out, a
+            finding of such a run has recovered.
     """
 
     code: ClassVar[str]

@@ -27,10 +27,13 @@ class Source(StrEnum):
     UPDATE = "update"
     ACTIVATION = "activation"
     DELTA = "delta"
+    INPUT = "input"
+    LABEL = "label"
 
 
 # In this order in the row. ``slope`` (sum of phi'(z)^2) and ``spread`` (largest difference
-# between units) are -1 where they do not apply.
+# between units) are -1 where they do not apply. Of labels, ``whole`` counts whole numbers and
+# ``excess`` sums the squares of ((y - nearest value the output can take) / scale).
 FIELDS: dict[Source, tuple[str, ...]] = {
     Source.WEIGHT: ("size", "scale", "sum", "square", "zeros", "non_finite", "spread"),
     Source.GRADIENT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
@@ -38,12 +41,17 @@ FIELDS: dict[Source, tuple[str, ...]] = {
     Source.UPDATE: ("size", "scale", "square"),
     Source.ACTIVATION: ("size", "scale", "sum", "square", "zeros", "non_finite", "slope"),
     Source.DELTA: ("size", "scale", "square", "non_finite"),
+    Source.INPUT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
+    Source.LABEL: (
+        *("size", "scale", "sum", "square", "zeros", "non_finite"),
+        *("low", "high", "whole", "excess"),
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One observed tensor: ``subject`` is the index of a layer or variable."""
+    """One observed tensor: ``subject`` is the index of a layer, variable or input."""
 
     source: Source
     subject: int
@@ -75,12 +83,14 @@ class Layout:
             that accompanies the row: True where a unit was positive for some example.
         layers: number of layers.
         variables: number of variables.
+        inputs: number of the model's inputs.
     """
 
     groups: tuple[Group, ...]
     activity: tuple[tuple[int, int], ...]
     layers: int
     variables: int
+    inputs: int = 0
 
     @property
     def width(self) -> int:

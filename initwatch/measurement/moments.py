@@ -113,6 +113,24 @@ def statistics_of(
             Statistic.GRADIENT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.GRADIENT_NON_FINITE: sums["non_finite"],
         }
+    if source is Source.INPUT:
+        return {
+            Statistic.INPUT_MEAN: mean(sums),
+            Statistic.INPUT_STD: std(sums),
+            Statistic.INPUT_RMS: rms(sums),
+            Statistic.INPUT_MAX_ABS: sums["scale"],
+            Statistic.INPUT_NON_FINITE: sums["non_finite"],
+        }
+    if source is Source.LABEL:
+        return {
+            Statistic.LABEL_MEAN: mean(sums),
+            Statistic.LABEL_STD: std(sums),
+            Statistic.LABEL_MIN: sums["low"],
+            Statistic.LABEL_MAX: sums["high"],
+            Statistic.LABEL_WHOLE_FRACTION: sums["whole"] / size,
+            Statistic.LABEL_OUT_OF_REACH: sums["scale"] ** 2 * sums["excess"] / size,
+            Statistic.LABEL_NON_FINITE: sums["non_finite"],
+        }
     if source is Source.CLIPPED:
         return {Statistic.CLIPPED_NORM: rms(sums) * np.sqrt(size)}
     if source is Source.UPDATE:
@@ -154,6 +172,8 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
     sizes = {
         Subject.LAYER: layout.layers,
         Subject.VARIABLE: layout.variables,
+        Subject.INPUT: layout.inputs,
+        Subject.STEP: 1,
     }
     values: dict[Statistic, Float] = {}
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):

@@ -11,6 +11,7 @@ from initwatch.measurement.layout import Layout
 from initwatch.measurement.moments import Measurement
 from initwatch.records.history import History
 from initwatch.records.layer import LayerSpec, VariableSpec
+from initwatch.records.output import Output
 from initwatch.records.statistic import Statistic
 
 FIRST_ROWS = 32  # kept whole: initialisation is judged on them
@@ -22,9 +23,15 @@ LOSSES = 4096  # losses kept; when full, every other one of the older half is dr
 class Recorder:
     """Takes measurements, gives histories."""
 
-    def __init__(self, layers: tuple[LayerSpec, ...], variables: tuple[VariableSpec, ...]) -> None:
+    def __init__(
+        self,
+        layers: tuple[LayerSpec, ...],
+        variables: tuple[VariableSpec, ...],
+        output: Output,
+    ) -> None:
         self.layers = layers
         self.variables = variables
+        self.output = output
         self.rows_seen = 0
         self._count = 0
         self._steps = np.zeros(ROWS, dtype=np.int64)
@@ -104,6 +111,7 @@ class Recorder:
             losses=losses[:, 1],
             trivial_losses=losses[:, 2],
             examples=self._activity.examples,
+            output=self.output,
         )
 
 

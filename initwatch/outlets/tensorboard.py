@@ -143,9 +143,7 @@ class TensorBoardOutlet:
                     scalars.append(Summary.Value(tag=tag, simple_value=value))
         return scalars
 
-    def _chosen(
-        self, statistic: Statistic, update: Update
-    ) -> tuple[list[str], NDArray[np.intp]]:
+    def _chosen(self, statistic: Statistic, update: Update) -> tuple[list[str], NDArray[np.intp]]:
         """Tags of what is logged of a statistic, and where in its values they stand."""
         assert self._logged is not None
         if statistic.subject is Subject.STEP:

@@ -4,6 +4,7 @@ from initwatch.records.advice import Advice
 from initwatch.records.finding import Finding, Severity
 from initwatch.records.history import History
 from initwatch.records.layer import Activation, Kernel, LayerSpec, VariableSpec
+from initwatch.records.output import Output
 from initwatch.records.report import Report
 from initwatch.records.statistic import Statistic, Subject
 
@@ -14,6 +15,7 @@ __all__ = [
     "History",
     "Kernel",
     "LayerSpec",
+    "Output",
     "Report",
     "Severity",
     "Statistic",

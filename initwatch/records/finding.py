@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["info", "warning", "error"]
+State = Literal["active", "recovered"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 
@@ -22,6 +23,11 @@ class Finding:
         evidence: the figures the verdict rests on, the decisive one first; the limit it is held
             against stands beside it as ``<name>_limit``.
         message: one sentence a person understands.
+        last_step: the newest step at which the evidence was still there, -1 if it was not asked
+            for again.
+        state: ``recovered`` once the evidence is gone, or the run learns well all the same; such
+            a finding has severity ``info``.
+        cause: code of the finding that this one follows from, empty if it stands by itself.
     """
 
     code: str
@@ -31,3 +37,6 @@ class Finding:
     step: int
     evidence: Mapping[str, Any]
     message: str
+    last_step: int = -1
+    state: State = "active"
+    cause: str = ""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.records.layer import LayerSpec, VariableSpec
+from initwatch.records.output import Output
 from initwatch.records.statistic import Statistic
 
 
@@ -24,6 +25,7 @@ class History:
         losses: float64[n], the loss of each of these steps.
         trivial_losses: float64[n], loss of the best constant prediction on the same batches.
         examples: examples seen in the rows that ``dead_fraction`` looks back on.
+        output: what the model predicts with; empty where it has several outputs.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -34,6 +36,7 @@ class History:
     losses: NDArray[np.float64]
     trivial_losses: NDArray[np.float64]
     examples: int = 0
+    output: Output = Output()
 
     @property
     def step(self) -> int:

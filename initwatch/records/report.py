@@ -41,16 +41,37 @@ def report_lines(report: Report) -> list[str]:
     """The whole report as plain lines."""
     lines: list[str] = []
     said: set[int] = set()
-    for finding in report.findings:
+    for finding in in_order(report.findings):
         lines += [headline(finding), *body_lines(finding, report.advice, said), ""]
     lines.append(closing_line(report))
     lines += [f"initwatch: {problem}" for problem in report.problems]
     return lines
 
 
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """Each cause with what follows from it behind it."""
+    out: list[Finding] = []
+
+    def add(finding: Finding) -> None:
+        if finding not in out:
+            out.append(finding)
+            for follower in findings:
+                if follower.cause == finding.code:
+                    add(follower)
+
+    for finding in findings:
+        if not finding.cause:
+            add(finding)
+    # findings that are each other's cause have no beginning
+    return out + [finding for finding in findings if finding not in out]
+
+
 def headline(finding: Finding) -> str:
-    """Code, symptom, severity, step: one line."""
-    return f"{finding.code} {finding.symptom} [{finding.severity}] at step {finding.step}"
+    """Code, symptom, severity, steps, and what it follows from: one line."""
+    what = f"{finding.code} {finding.symptom} [{finding.severity}] at step {finding.step}"
+    if finding.state == "recovered":
+        return f"{what}, recovered after step {finding.last_step}"
+    return f"{what}, follows from {finding.cause}" if finding.cause else what
 
 
 def body_lines(finding: Finding, advice: list[Advice], said: set[int]) -> list[str]:

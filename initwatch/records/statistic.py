@@ -8,6 +8,7 @@ class Subject(StrEnum):
 
     VARIABLE = "variable"
     LAYER = "layer"
+    INPUT = "input"
     STEP = "step"
 
 
@@ -45,6 +46,18 @@ class Statistic(StrEnum):
     DELTA_RMS = "delta_rms"
     DELTA_NORM = "delta_norm"
     DELTA_NON_FINITE = "delta_non_finite"
+    INPUT_MEAN = "input_mean"
+    INPUT_STD = "input_std"
+    INPUT_RMS = "input_rms"
+    INPUT_MAX_ABS = "input_max_abs"
+    INPUT_NON_FINITE = "input_non_finite"
+    LABEL_MEAN = "label_mean"
+    LABEL_STD = "label_std"
+    LABEL_MIN = "label_min"
+    LABEL_MAX = "label_max"
+    LABEL_WHOLE_FRACTION = "label_whole_fraction"
+    LABEL_OUT_OF_REACH = "label_out_of_reach"
+    LABEL_NON_FINITE = "label_non_finite"
     LOSS = "loss"
     TRIVIAL_LOSS = "trivial_loss"
     SKIPPED = "skipped"
@@ -60,7 +73,7 @@ class Statistic(StrEnum):
         return DEFINITIONS[self][1]
 
 
-_V, _L, _S = Subject.VARIABLE, Subject.LAYER, Subject.STEP
+_V, _L, _I, _S = Subject.VARIABLE, Subject.LAYER, Subject.INPUT, Subject.STEP
 
 DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.WEIGHT_MEAN: (_V, "mean of the variable before the step"),
@@ -109,6 +122,22 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
         "between layers of different width",
     ),
     Statistic.DELTA_NON_FINITE: (_L, "number of elements of dL/d(output) that are not finite"),
+    Statistic.INPUT_MEAN: (_I, "mean of one input of the model over the batch"),
+    Statistic.INPUT_STD: (_I, "standard deviation of one input of the model"),
+    Statistic.INPUT_RMS: (_I, "root mean square of one input of the model"),
+    Statistic.INPUT_MAX_ABS: (_I, "largest magnitude in one input of the model"),
+    Statistic.INPUT_NON_FINITE: (_I, "number of elements of one input that are NaN or infinite"),
+    Statistic.LABEL_MEAN: (_S, "mean of the step's labels"),
+    Statistic.LABEL_STD: (_S, "standard deviation of the step's labels"),
+    Statistic.LABEL_MIN: (_S, "smallest label of the step"),
+    Statistic.LABEL_MAX: (_S, "largest label of the step"),
+    Statistic.LABEL_WHOLE_FRACTION: (_S, "share of labels that are whole numbers"),
+    Statistic.LABEL_OUT_OF_REACH: (
+        _S,
+        "mean square distance of the labels from the range of the output's activation; 0 = all "
+        "can be predicted",
+    ),
+    Statistic.LABEL_NON_FINITE: (_S, "number of labels that are NaN or infinite"),
     Statistic.LOSS: (_S, "the step's own loss (not the running mean)"),
     Statistic.TRIVIAL_LOSS: (_S, "loss of the best constant prediction for the step's labels"),
     Statistic.SKIPPED: (_S, "1 if loss scaling made the optimizer skip the step, else 0"),

@@ -18,7 +18,7 @@ UNITS = Layout((), ((0, 3),), 2, 2)
 
 
 def recorder():
-    return Recorder(LAYERS, VARIABLES)
+    return Recorder(LAYERS, VARIABLES, Output())
 
 
 def measurement(step, loss=1.0, *, trivial=2.0, skipped=False, examples=8, **values):

@@ -50,6 +50,7 @@ STACKED = 2**22
 # Names that mark places in the traced step; those of layers' calls are numbered.
 OUTPUT, INPUT, DELTA = "initwatch_output", "initwatch_input", "initwatch_delta"
 LOSS, LABELS, PREDICTION = "initwatch_loss", "initwatch_labels", "initwatch_prediction"
+DATA = "initwatch_data"
 
 
 class _Outbox:
@@ -218,6 +219,7 @@ class JaxBackend:
             result = step(*args, **kwargs)
             observer.calls.clear()
             observer.loss = observer.labels = observer.prediction_origins = None
+            observer.inputs = []
             return result
 
         def traced(*args: Any) -> Any:
@@ -361,6 +363,8 @@ def _bring_out(observer: Observer, flow: _Flow, values: dict[str, Any]) -> None:
     if observer.labels is None:
         return
     observer.loss = values.get(LOSS)
+    names = [f"{DATA}_{i}" for i in range(len(observer.inputs))]
+    observer.inputs = [values[name] for name in names if name in values]
     _, y_pred, sample_weight = observer.labels
     if hasattr(y_pred, "shape"):
         y_pred = jax.ShapeDtypeStruct(y_pred.shape, y_pred.dtype)
@@ -380,6 +384,8 @@ def _marked_loss(observer: Observer, original: Callable[..., Any]) -> Callable[.
             y, y_pred, _ = observer.labels or (None, None, None)
             if isinstance(y, jax.Array):
                 checkpoint_name(y, LABELS)
+            for i, x in enumerate(observer.inputs):
+                checkpoint_name(x, f"{DATA}_{i}")
             for x in jax.tree.leaves(y_pred):
                 checkpoint_name(x, PREDICTION)
         return loss
@@ -434,7 +440,7 @@ class _Flow:
 
     def values(self) -> dict[str, Any]:
         """The newest value of each mark whose value is asked for."""
-        wanted = (OUTPUT, DELTA, LOSS, LABELS)
+        wanted = (OUTPUT, DELTA, LOSS, LABELS, DATA)
         return {
             name: equations[-1].outvars[0]
             for name, equations in self._marks.items()

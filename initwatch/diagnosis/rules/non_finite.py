@@ -44,6 +44,7 @@ class NonFinite:
     summary: ClassVar[str] = "NaN or infinity in the training step"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.GRADIENT_NON_FINITE})
     retracted: ClassVar[bool] = False
+    persists: ClassVar[bool] = True
 
     def check(self, history: History) -> Iterator[Finding]:
         if not len(history.steps) or history.last(Statistic.SKIPPED, 1)[0, 0]:

@@ -41,6 +41,7 @@ class SymmetricUnits:
         {Statistic.WEIGHT_UNIT_SPREAD, Statistic.WEIGHT_RMS, Statistic.UPDATE_RMS}
     )
     retracted: ClassVar[bool] = True
+    persists: ClassVar[bool] = True
 
     max_spread: Threshold = threshold(
         1e-5,

@@ -42,6 +42,7 @@ class ZeroGradient:
         {Statistic.GRADIENT_MAX_ABS, Statistic.UPDATE_RMS}
     )
     retracted: ClassVar[bool] = True
+    persists: ClassVar[bool] = True
 
     window: int = 4  # steps: a zero-initialised branch needs two updates to open
 

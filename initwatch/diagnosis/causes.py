@@ -1,0 +1,25 @@
+"""What can follow from what: a symptom is reported under the cause that was found with it."""
+
+from __future__ import annotations
+
+# Codes of causes -> codes of what they bring about.
+_WEIGHTS = frozenset(
+    "IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW402 IW501 IW502 IW503".split()
+)
+LEADS_TO: dict[str, frozenset[str]] = {
+    "IW602": frozenset("IW203 IW204 IW501 IW502 IW503".split()),
+    "IW601": _WEIGHTS,
+    "IW101": _WEIGHTS,
+    "IW102": _WEIGHTS,
+    "IW103": frozenset("IW201 IW204 IW301 IW501".split()),
+    "IW104": frozenset("IW202 IW203 IW301 IW302 IW501 IW502".split()),
+    "IW403": frozenset(["IW501"]),
+    "IW401": frozenset(["IW501"]),
+    "IW402": frozenset("IW203 IW204 IW301 IW302 IW501 IW502 IW503".split()),
+    "IW201": frozenset(["IW501"]),
+    "IW202": frozenset("IW203 IW502 IW503 IW501".split()),
+    "IW203": frozenset("IW204 IW501 IW502".split()),
+    "IW301": frozenset("IW201 IW204 IW501".split()),
+    "IW302": frozenset("IW201 IW501".split()),
+    "IW204": frozenset(["IW501"]),
+}

@@ -1,0 +1,101 @@
+"""What several rules ask of the loss: where it stands, and whether the run is hurt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from initwatch.measurement.trend import Trend, trend_of
+from initwatch.records import History
+
+MIN_POINTS = 20  # losses: fewer do not part a trend from the batches' noise
+# The loss of a batch is up to 5 % below that of its own constant guess at batch 32.
+NO_BETTER = 0.95
+# A model whose loss is below this share of a constant guess's has learned most of what labels of
+# 10 % noise let it: the published models that end well stand at 0.39 to 0.56.
+LEARNED_WELL = 0.6
+SIGNIFICANT = 3.0  # standard deviations: one trendless run in 700
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The loss so far.
+
+    Attributes:
+        trend: against its own noise.
+        guess: loss of a constant guess now, None where it is not known.
+        share: median of loss / loss of a constant guess over the last tenth, None likewise.
+        finite: False if the newest loss is not.
+        steps: optimizer steps from the first loss to the last.
+    """
+
+    trend: Trend
+    guess: float | None
+    share: float | None
+    finite: bool
+    steps: int
+
+    @property
+    def falls(self) -> bool:
+        """True if it has fallen by 2 % or more, beyond its noise."""
+        return self.trend.z < -SIGNIFICANT and self.trend.fall > 0.02
+
+    @property
+    def ceiling(self) -> float:
+        """The larger of the loss at the start and that of a constant guess."""
+        return max(self.trend.start, self.guess or 0.0)
+
+    @property
+    def hurt(self) -> bool:
+        """True if the run does not learn: lost, above where it began, or no better than a guess."""
+        if not self.finite:
+            return True
+        if self.trend.end > 1.5 * self.ceiling > 0.0:
+            return True
+        return not self.falls and (self.share is None or self.share >= NO_BETTER)
+
+    @property
+    def learns_well(self) -> bool:
+        """True if most of what can be learned is; without a known guess, at a half of its start."""
+        if not self.finite:
+            return False
+        if self.share is not None:
+            return self.share < LEARNED_WELL
+        return self.falls and self.trend.fall > 0.5 and self.trend.start > 0.0
+
+    def evidence(self) -> dict[str, float | int]:
+        """The figures of the loss, for a finding."""
+        found: dict[str, float | int] = {
+            "loss_start": self.trend.start,
+            "loss_now": self.trend.end,
+            "trend_z": self.trend.z,
+            "batch_noise": self.trend.noise,
+            "steps": self.steps,
+        }
+        if self.guess is not None:
+            found["loss_of_a_constant"] = self.guess
+        return found
+
+
+def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
+    """The loss's course; None with fewer than ``points`` finite losses, unless the newest is not.
+
+    A run that is lost within its first steps has a course too, if it has ten losses.
+    """
+    finite = np.isfinite(history.losses)
+    losses = history.losses[finite]
+    lost = len(history.losses) > 0 and not finite[-1]
+    if len(losses) < (10 if lost else points):
+        return None
+    late = slice(-max(5, len(losses) // 10), None)
+    trivial, newest = history.trivial_losses[finite][late], losses[late]
+    known = trivial > 0.0  # on a batch of one row a constant is always right
+    steps = history.loss_steps[finite]
+    return Course(
+        trend=trend_of(losses),
+        guess=float(np.median(trivial[known])) if known.any() else None,
+        share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
+        finite=not lost,
+        steps=int(steps[-1] - steps[0]),
+    )

@@ -1,0 +1,266 @@
+"""IW602 output_loss_mismatch: output layer, loss and labels that do not fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.records import Finding, History, Output, Statistic
+from initwatch.records.finding import Severity
+
+_PROBABILITIES = frozenset({"sigmoid", "softmax", "hard_sigmoid"})
+_CATEGORICAL = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
+_BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
+_REGRESSION = frozenset(
+    "mean_squared_error mean_absolute_error huber log_cosh mean_squared_logarithmic_error "
+    "mean_absolute_percentage_error".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One way in which the three do not fit.
+
+    Attributes:
+        severity: at once.
+        later: once the run is seen not to learn.
+        name, value, limit: the decisive figure.
+        message: one sentence.
+    """
+
+    severity: Severity
+    later: Severity
+    name: str
+    value: float
+    limit: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputLossMismatch:
+    """The model's output cannot be what its loss and its labels ask for.
+
+    What it means:
+        The last activation, the number of units, the loss and the coding of the labels make one
+        choice; here one of them belongs to another.
+    Why it hurts:
+        The loss may fall while the predictions stay constant: on TensorFlow Keras hands the
+        logits behind a softmax or sigmoid to the loss, so that a softmax over one unit trains as
+        if it were a sigmoid. No gradient shows it.
+    How it is measured:
+        A look at the model (last activation, units, loss, from_logits) and at the labels of the
+        sampled steps: their range, whether they are whole numbers, and which share of their
+        variance lies outside what the activation can put out. What cannot work is an error at
+        once; what often works all the same is mentioned, and a warning if the loss does not fall.
+    What it does not flag:
+        Models with several outputs, losses and layers of the user's own, of which nothing is
+        known; squared error on a sigmoid with labels of 0 and 1 that learns.
+
+    References:
+        Bishop 2006, sec. 4.3.2 to 4.3.4 and 5.2 (which output belongs to which error function).
+    """
+
+    code: ClassVar[str] = "IW602"
+    symptom: ClassVar[str] = "output_loss_mismatch"
+    summary: ClassVar[str] = "output layer, loss and labels that do not fit each other"
+    needs: ClassVar[frozenset[Statistic]] = frozenset(
+        {
+            Statistic.LABEL_MIN,
+            Statistic.LABEL_MAX,
+            Statistic.LABEL_MEAN,
+            Statistic.LABEL_STD,
+            Statistic.LABEL_WHOLE_FRACTION,
+            Statistic.LABEL_OUT_OF_REACH,
+            Statistic.LOSS,
+        }
+    )
+    retracted: ClassVar[bool] = True
+    persists: ClassVar[bool] = True
+
+    out_of_reach: Threshold = threshold(
+        0.5,
+        unit="mean square of what cannot be predicted / variance of the labels",
+        source="half of what there is to explain: the best fit has an R2 below 0.5",
+    )
+    one_hot_sum: Threshold = threshold(
+        0.02, unit="|mean sum of a row - 1|", source="label smoothing keeps the sum at 1"
+    )
+    min_rows: int = 2
+
+    def check(self, history: History) -> Iterator[Finding]:
+        if len(history.steps) < self.min_rows:
+            return
+        faults = list(self._faults(history.output, history))
+        if not faults:
+            return
+        course = course_of(history, 50)
+        hurt = course is not None and course.hurt
+        fault = faults[0]
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity=fault.later if hurt else fault.severity,
+            layers=[history.output.layer] if history.output.layer else [],
+            step=history.step,
+            evidence={
+                fault.name: fault.value,
+                f"{fault.name}_limit": fault.limit,
+                "output_activation": history.output.activation or "unknown",
+                "output_units": history.output.units,
+                "loss_function": history.output.loss or "unknown",
+                "label_min": self._lowest(history),
+                "label_max": self._highest(history),
+            },
+            message=fault.message,
+        )
+
+    def _lowest(self, history: History) -> float:
+        return float(np.min(history.series[Statistic.LABEL_MIN]))
+
+    def _highest(self, history: History) -> float:
+        return float(np.max(history.series[Statistic.LABEL_MAX]))
+
+    def _faults(self, output: Output, history: History) -> Iterator[_Fault]:
+        """The worst first."""
+        name, loss, units = output.activation, output.loss, output.units
+        low, high = self._lowest(history), self._highest(history)
+        if not np.isfinite([low, high]).all():
+            return  # non_finite speaks of these
+        if name == "softmax" and units == 1:
+            yield _Fault(
+                "error",
+                "error",
+                "output_units",
+                1.0,
+                2.0,
+                "A softmax over one unit is 1 whatever the input: every prediction is the same.",
+            )
+        yield from self._illegal_labels(output, low, high, history)
+        if loss in _CATEGORICAL and units == 1 and name != "softmax":
+            yield _Fault(
+                "error",
+                "error",
+                "output_units",
+                1.0,
+                2.0,
+                f"{loss} compares classes, one a unit, and the output has a single unit.",
+            )
+        if loss in _BINARY | _CATEGORICAL and not output.from_logits:
+            yield from self._no_probability(output)
+        if loss in _BINARY | _CATEGORICAL and output.from_logits and name in _PROBABILITIES:
+            yield _Fault(
+                "info",
+                "warning",
+                "times_normalized",
+                2.0,
+                1.0,
+                f"{loss} with from_logits=True takes logits, and the output is a {name} already.",
+            )
+        if loss in _REGRESSION:
+            yield from self._regression(output, low, high, history)
+
+    def _illegal_labels(
+        self, output: Output, low: float, high: float, history: History
+    ) -> Iterator[_Fault]:
+        loss, units = output.loss, output.units
+        if loss == "sparse_categorical_crossentropy" and units:
+            whole = float(np.min(history.series[Statistic.LABEL_WHOLE_FRACTION]))
+            if low < 0.0 or high >= units or whole < 1.0:
+                yield _Fault(
+                    "error",
+                    "error",
+                    "label_max",
+                    high,
+                    units - 1.0,
+                    f"{loss} wants class numbers from 0 to {units - 1}; the labels go from "
+                    f"{low:.4g} to {high:.4g}{'' if whole == 1.0 else ' and are not whole'}.",
+                )
+        if loss in (_BINARY | {"categorical_crossentropy"}) and (low < 0.0 or high > 1.0):
+            yield _Fault(
+                "error",
+                "error",
+                "label_max",
+                high,
+                1.0,
+                f"{loss} wants labels from 0 to 1; these go from {low:.4g} to {high:.4g}.",
+            )
+        if loss == "categorical_crossentropy" and units > 1 and low >= 0.0 and high <= 1.0:
+            total = float(np.median(history.series[Statistic.LABEL_MEAN])) * units
+            if abs(total - 1.0) > self.one_hot_sum:
+                yield _Fault(
+                    "info",
+                    "warning",
+                    "label_row_sum",
+                    total,
+                    1.0,
+                    f"{loss} wants one class a row; the labels of a row add up to {total:.3g}.",
+                )
+
+    def _no_probability(self, output: Output) -> Iterator[_Fault]:
+        name, loss = output.activation, output.loss
+        if not name:
+            return
+        if name not in _PROBABILITIES:
+            yield _Fault(
+                "warning",
+                "error",
+                "output_low",
+                output.low,
+                0.0,
+                f"{loss} takes probabilities, and the output is {name}: what is not between 0 and "
+                "1 is cut off and has no gradient.",
+            )
+        elif loss in _CATEGORICAL and name != "softmax":
+            yield _Fault(
+                "info",
+                "warning",
+                "output_units",
+                float(output.units),
+                1.0,
+                f"{loss} takes one probability distribution, and a {name} gives each class a "
+                "probability of its own.",
+            )
+        elif loss in _BINARY and name == "softmax" and output.units > 1:
+            yield _Fault(
+                "info",
+                "warning",
+                "output_units",
+                float(output.units),
+                1.0,
+                f"{loss} takes every class by itself, and a softmax makes them share.",
+            )
+
+    def _regression(
+        self, output: Output, low: float, high: float, history: History
+    ) -> Iterator[_Fault]:
+        beyond = history.series[Statistic.LABEL_OUT_OF_REACH][:, 0]
+        variance = np.square(history.series[Statistic.LABEL_STD][:, 0])
+        known = variance > 0.0
+        if known.any():
+            share = float(np.median(beyond[known] / variance[known]))
+            if share > 0.0:
+                beyond_hope = share > self.out_of_reach
+                yield _Fault(
+                    "error" if beyond_hope else "info",
+                    "error" if beyond_hope else "warning",
+                    "out_of_reach",
+                    share,
+                    self.out_of_reach,
+                    f"The labels go from {low:.4g} to {high:.4g}, and {output.activation} ends at "
+                    f"{output.low:.4g} and {output.high:.4g}.",
+                )
+        two = np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0)
+        if two and (low, high) == (0.0, 1.0) and output.activation in _PROBABILITIES:
+            yield _Fault(
+                "info",
+                "warning",
+                "label_classes",
+                2.0,
+                2.0,
+                f"The labels are 0 and 1, classes, and {output.loss} is made for quantities.",
+            )

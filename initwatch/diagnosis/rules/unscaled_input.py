@@ -1,0 +1,116 @@
+"""IW601 unscaled_input: inputs far from the size that weights are drawn for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.records import Finding, History, Statistic
+
+# Layers that bring their input to a size of their own, at whose output the first weights begin.
+_SCALES = frozenset(
+    "Rescaling Normalization BatchNormalization LayerNormalization GroupNormalization "
+    "UnitNormalization RMSNormalization Discretization Hashing CategoryEncoding".split()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnscaledInput:
+    """What the first weights are multiplied with is far from size 1, and the run does not learn.
+
+    What it means:
+        Initializers are made for inputs of variance about 1. With inputs in the hundreds the
+        first activations saturate or the loss explodes, with inputs of thousandths nothing of
+        them is left.
+    Why it hurts:
+        One learning rate cannot suit weights whose gradients differ by such factors.
+    How it is measured:
+        RMS of the model's input over the batch in 3 sampled steps; a warning once the run is seen
+        to be hurt as well (after 20 losses: lost, risen, or no better than a constant guess), or
+        if the first loss is a hundred times that of a constant guess. Else it is only mentioned.
+    What it does not flag:
+        Pixels of 0 to 255 or of 0 to 1 in a run that learns; inputs that a Rescaling or
+        normalisation layer brings to size; models that begin with an Embedding.
+
+    References:
+        LeCun et al. 1998, sec. 4.3.
+    """
+
+    code: ClassVar[str] = "IW601"
+    symptom: ClassVar[str] = "unscaled_input"
+    summary: ClassVar[str] = "inputs far from the size that weights are drawn for"
+    needs: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.INPUT_RMS, Statistic.INPUT_MAX_ABS, Statistic.LOSS}
+    )
+    retracted: ClassVar[bool] = True
+
+    largest: Threshold = threshold(
+        10.0,
+        unit="RMS(input)",
+        source="inputs of variance 1 are assumed; at 10 a tanh unit of Glorot weights is flat",
+    )
+    smallest: Threshold = threshold(
+        0.01, unit="RMS(input)", source="the same factor of 100 in variance and more, downwards"
+    )
+    first_loss: Threshold = threshold(
+        100.0, unit="loss / loss of a constant", source="He nets on inputs of size 1 begin below 3"
+    )
+    window: int = 3
+
+    def check(self, history: History) -> Iterator[Finding]:
+        rows = history.last(Statistic.INPUT_RMS, self.window)
+        if len(rows) < self.window or self._is_scaled(history):
+            return
+        rms = np.median(rows, axis=0)
+        distance = np.maximum(rms / self.largest, self.smallest / np.maximum(rms, 1e-300))
+        distance[~np.isfinite(rms) | (rms == 0.0)] = 0.0
+        if not len(distance) or distance.max() <= 1.0:
+            return
+        worst = int(np.argmax(distance))
+        size = float(rms[worst])
+        large = size > self.largest
+        course = course_of(history)
+        explodes = self._explodes(history) if large else False
+        hurt = explodes or (course is not None and course.hurt)
+        first = next((layer.path for layer in history.layers if layer.kernel is not None), None)
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="warning" if hurt else "info",
+            layers=[first] if first else [],
+            step=history.step,
+            evidence={
+                "input_rms": size,
+                "input_rms_limit": self.largest if large else self.smallest,
+                "input_max_abs": float(history.last(Statistic.INPUT_MAX_ABS, 1)[0, worst]),
+                **({} if course is None else course.evidence()),
+            },
+            message=(
+                f"The inputs have an RMS of {size:.3g}, where weights are drawn for about 1"
+                f"{'.' if not hurt else ', and the run does not learn.'}"
+            ),
+        )
+
+    def _is_scaled(self, history: History) -> bool:
+        for layer in history.layers:
+            if layer.class_name == "Embedding" or layer.class_name in _SCALES:
+                return True
+            if layer.kernel is not None:
+                return False
+        return False
+
+    def _explodes(self, history: History) -> bool:
+        loss, guess = history.losses[:3], history.trivial_losses[:3]
+        known = np.isfinite(loss) & (guess > 0.0)
+        return bool(known.any()) and bool(
+            np.median(loss[known] / guess[known]) > self.first_loss and not self._falls(history)
+        )
+
+    def _falls(self, history: History) -> bool:
+        course = course_of(history, 10)
+        return course is not None and course.falls

@@ -1,0 +1,88 @@
+"""IW401 update_too_small: updates too small to get anywhere, in a run that does not learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis import updates
+from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.records import Finding, History, Statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTooSmall:
+    """Even the kernel that moves most changes by next to nothing in a step.
+
+    What it means:
+        At this pace no kernel changes by a tenth of its size within thousands of steps: the
+        learning rate is too small for these gradients, or clipping leaves nothing of them.
+    Why it hurts:
+        The loss cannot fall faster than the weights move.
+    How it is measured:
+        The real update, so that it is right for Adam, schedules, clipping and weight decay: the
+        largest median ratio of any kernel over the last 20 sampled steps, after 100 steps of
+        which the loss has not fallen.
+    What it does not flag:
+        A converged run (its loss is below a constant guess); a warm-up, whose updates grow;
+        single layers that get less than others (see vanishing_gradient); updates of exactly
+        zero (see unchanged_weights).
+
+    References:
+        Karpathy 2015, CS231n (updates of about 1e-3 are customary); SageMaker Debugger's
+        WeightUpdateRatio stops at 1e-8.
+    """
+
+    code: ClassVar[str] = "IW401"
+    symptom: ClassVar[str] = "update_too_small"
+    summary: ClassVar[str] = "updates too small to get anywhere, in a run that does not learn"
+    needs: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.UPDATE_RATIO, Statistic.UPDATE_RMS, Statistic.LOSS}
+    )
+    retracted: ClassVar[bool] = True
+
+    min_ratio: Threshold = threshold(
+        2e-5,
+        unit="RMS(update) / RMS(weight)",
+        source="a fiftieth of the customary 1e-3; 5,000 steps for a tenth of the weights' size",
+    )
+    growth: Threshold = threshold(
+        3.0, unit="ratio now / ratio at first", source="a linear warm-up of 100 steps grows by 5"
+    )
+    recent: int = 20
+    min_span: int = 100
+
+    def check(self, history: History) -> Iterator[Finding]:
+        course = course_of(history)
+        if course is None or course.steps < self.min_span or not course.hurt:
+            return
+        columns = updates.kernels(history)
+        now = updates.ratios(history, columns, slice(-self.recent, None))
+        first = updates.ratios(history, columns, slice(0, self.recent))
+        if not np.isfinite(now).any():
+            return
+        top = int(np.nanargmax(now))
+        if not 0.0 < now[top] < self.min_ratio or now[top] > self.growth * first[top]:
+            return
+        path = history.variables[columns[top]].layer
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            # without a known constant's loss a converged model would look the same
+            severity="info" if course.share is None else "warning",
+            layers=[],
+            step=history.step,
+            evidence={
+                "update_ratio": float(now[top]),
+                "update_ratio_limit": self.min_ratio,
+                **course.evidence(),
+            },
+            message=(
+                f"No kernel changes by more than {now[top]:.1e} of its size in a step "
+                f"({path or 'the largest'}), and the loss stays at {course.trend.end:.4g}."
+            ),
+        )

@@ -1,0 +1,26 @@
+"""What a model predicts with, and what it is told by."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The model's one output and its loss, as far as they could be told.
+
+    Attributes:
+        layer: path of the layer whose output is the prediction, empty if it is no single layer's.
+        activation: name of the activation applied last, such as ``softmax``; empty if unknown.
+        units: size of the prediction's last axis, 0 if unknown.
+        low, high: the range of that activation; infinite where it has no bound, or is unknown.
+        loss: canonical name of the compiled loss, such as ``binary_crossentropy``; empty if it is
+            a function of the user's own.
+        from_logits: whether the loss applies the output's activation itself.
+    """
+
+    layer: str = ""
+    activation: str = ""
+    units: int = 0
+    low: float = -float("inf")
+    high: float = float("inf")
+    loss: str = ""
+    from_logits: bool = False
