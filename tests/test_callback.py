@@ -247,7 +247,11 @@ def plant(monkeypatch, stage):
     [
         "one rule",
         *"start trace capture measurement rules advice optimizer console TensorBoard".split(),
-        *[f"{outlet}'s {call}" for outlet in ("console", "TensorBoard") for call in ("open", "close")],
+        *[
+            f"{outlet}'s {call}"
+            for outlet in ("console", "TensorBoard")
+            for call in ("open", "close")
+        ],
         "listener",
     ],
 )

@@ -24,6 +24,7 @@ class Course:
 
     Attributes:
         trend: against its own noise.
+        first: the first loss.
         guess: loss of a constant guess now, None where it is not known.
         share: median of loss / loss of a constant guess over the last tenth, None likewise.
         finite: False if the newest loss is not.
@@ -31,6 +32,7 @@ class Course:
     """
 
     trend: Trend
+    first: float
     guess: float | None
     share: float | None
     finite: bool
@@ -44,7 +46,10 @@ class Course:
     @property
     def ceiling(self) -> float:
         """The larger of the loss at the start and that of a constant guess."""
-        return max(self.trend.start, self.guess or 0.0)
+        if self.guess is None:
+            return self.trend.start
+        # a loss may be thrown up by the very first step
+        return max(min(self.first, self.trend.start), self.guess)
 
     @property
     def hurt(self) -> bool:
@@ -94,6 +99,7 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
     steps = history.loss_steps[finite]
     return Course(
         trend=trend_of(losses),
+        first=float(losses[0]),
         guess=float(np.median(trivial[known])) if known.any() else None,
         share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
         finite=not lost,

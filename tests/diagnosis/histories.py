@@ -17,6 +17,7 @@ from initwatch.records import (
     History,
     Kernel,
     LayerSpec,
+    Output,
     Statistic,
     VariableSpec,
 )
@@ -263,7 +264,10 @@ def mlp_history(
     series = {statistic: [row[statistic] for row in recorded] for statistic in recorded[0]}
     history = history_of(layers, specs, series, examples=rows * batch)
     losses = history.series[Statistic.LOSS][:, 0]
-    return with_losses(history, losses, history.series[Statistic.TRIVIAL_LOSS][:, 0])
+    history = with_losses(history, losses, history.series[Statistic.TRIVIAL_LOSS][:, 0])
+    loss = "sparse_categorical_crossentropy"
+    output = Output("logits", "linear", classes, loss=loss, from_logits=True)
+    return dataclasses.replace(history, output=output)
 
 
 def _one_step(kernels, biases, phi, x, labels, masks, loss_factor):
@@ -299,6 +303,14 @@ def _one_step(kernels, biases, phi, x, labels, masks, loss_factor):
     known = phi.max_slope is not None
     return {
         "outputs": outputs,
+        Statistic.INPUT_RMS: [rms(x)],
+        Statistic.INPUT_MAX_ABS: [np.max(np.abs(x))],
+        Statistic.LABEL_MEAN: [np.mean(labels)],
+        Statistic.LABEL_STD: [np.std(labels)],
+        Statistic.LABEL_MIN: [np.min(labels)],
+        Statistic.LABEL_MAX: [np.max(labels)],
+        Statistic.LABEL_WHOLE_FRACTION: [1.0],
+        Statistic.LABEL_OUT_OF_REACH: [0.0],
         Statistic.ACTIVATION_STD: [np.std(a) for a in outputs],
         Statistic.ACTIVATION_NON_FINITE: [np.sum(~np.isfinite(a)) for a in outputs],
         Statistic.ACTIVATION_SLOPE: [*(np.mean(s**2) if known else np.nan for s in slopes), np.nan],

@@ -96,12 +96,65 @@ def test_of_two_findings_of_a_rule_the_worse_is_kept():
     assert len(engine.findings) == 1
 
 
-@pytest.mark.parametrize(("retracted", "left"), [(True, []), (False, ["IW901"])])
-def test_a_finding_is_taken_back_where_the_rule_says_so(retracted, left):
-    engine, _ = engine_of(Scripted("IW901", [[found()], []], retracted))
+def test_a_finding_is_taken_back_where_the_rule_says_so():
+    for retracted in (True, False):
+        engine, _ = engine_of(Scripted("IW901", [[found()], []], retracted))
+        engine.judge(HISTORY)
+        assert engine.judge(HISTORY) == []
+        (finding,) = engine.findings
+        assert finding.state == ("recovered" if retracted else "active")
+        assert finding.severity == ("info" if retracted else "warning")
+
+
+def with_course(losses):
+    losses = np.asarray(losses)
+    steps = np.arange(len(losses))
+    return dataclasses.replace(
+        HISTORY,
+        steps=steps,
+        loss_steps=steps,
+        losses=losses,
+        trivial_losses=np.full(len(losses), 2.3),
+    )
+
+
+@pytest.mark.parametrize("persists", [True, False])
+def test_a_symptom_of_a_run_that_learns_well_is_info_and_no_longer_when_it_does_not(persists):
+    rule = Scripted("IW901", [[found()]])
+    rule.persists = persists
+    engine, _ = engine_of(rule)
+    states = []
+    for losses in (np.full(40, 2.3), np.linspace(2.3, 0.5, 40), np.linspace(2.3, 4.0, 40)):
+        engine.judge(with_course(losses))
+        states.append((engine.findings[0].state, engine.findings[0].severity))
+        engine._judged = -100
+    good = ("active", "warning")
+    assert states == [good, good if persists else ("recovered", "info"), good]
+
+
+def test_what_follows_names_its_cause_and_lifts_it():
+    rules = [
+        Scripted("IW101", [[found("IW101")]]),
+        Scripted("IW201", [[found("IW201", severity="error")]]),
+        Scripted("IW501", [[found("IW501")]]),
+        Scripted("IW602", [[found("IW602", severity="info")]]),
+    ]
+    engine, _ = engine_of(*rules)
     engine.judge(HISTORY)
-    assert engine.judge(HISTORY) == []
-    assert codes(engine.findings) == left
+    by_code = {f.code: f for f in engine.findings}
+    assert by_code["IW101"].cause == ""
+    assert by_code["IW101"].severity == "error"  # what follows from it is
+    # the first cause, not the nearest; what is only worth knowing is none
+    assert by_code["IW201"].cause == by_code["IW501"].cause == "IW101"
+    assert codes(engine.findings)[0] == "IW101"
+
+
+def test_a_finding_tells_when_it_was_last_seen():
+    engine, _ = engine_of(Scripted("IW901", [[found(step=0)], [found(step=1)], []]))
+    for step in range(3):
+        engine.judge(dataclasses.replace(HISTORY, steps=np.array([step])))
+    (finding,) = engine.findings
+    assert (finding.step, finding.last_step, finding.state) == (0, 1, "recovered")
 
 
 def test_what_was_taken_back_and_returns_is_news():
@@ -182,7 +235,9 @@ def test_past_the_first_rows_rules_are_asked_every_few_steps_and_at_once_when_th
         losses = np.full(rows, 1.0)
         losses[-1] = loss
         calls = rule.calls
-        history = dataclasses.replace(HISTORY, steps=steps, loss_steps=steps, losses=losses)
+        history = dataclasses.replace(
+            HISTORY, steps=steps, loss_steps=steps, losses=losses, trivial_losses=np.zeros(rows)
+        )
         engine.judge(history)
         if rule.calls > calls:
             asked.append(rows - 1)

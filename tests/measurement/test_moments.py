@@ -25,13 +25,17 @@ def sums_of(source, x, slope=None, spread=None):
         "non_finite": np.sum(~np.isfinite(x)),
         "slope": -1.0 if slope is None else np.sum(np.square(slope)),
         "spread": -1.0 if spread is None else spread,
+        "low": np.min(x, initial=np.inf),
+        "high": np.max(x, initial=-np.inf),
+        "whole": np.sum(x == np.floor(x)),
+        "excess": np.sum(np.square(np.maximum(y - 0.5, 0.0))),
     }
     return [known[name] for name in FIELDS[source]]
 
 
 def measured(*tensors, outputs=(1,), layers=1, variables=1, **head):
     """Measures a row of (source, subject, sums)."""
-    layout = Layout(tuple(Group(s, i) for s, i, _ in tensors), (), layers, variables)
+    layout = Layout(tuple(Group(s, i) for s, i, _ in tensors), (), layers, variables, inputs=1)
     header = [{**HEAD, **head}.get(name, 0.0) for name in HEADER]
     row = np.array([*header, *(x for _, _, sums in tensors for x in sums)], dtype=np.float32)
     return measure(row, layout, list(outputs))
@@ -258,3 +262,13 @@ def test_the_header_is_read():
 def test_a_row_of_another_length_is_refused(length):
     with pytest.raises(ValueError, match=f"a row of 7 sums was expected, {length} came"):
         measure(np.zeros(length, np.float32), Layout((), (), 0, 0), [])
+
+
+def test_labels_have_a_range_and_a_part_out_of_reach():
+    y = np.array([[0.0, 1.0], [2.0, 4.0], [2.5, -1.0]])
+    found = one(Source.LABEL, y)
+    assert (found[Statistic.LABEL_MIN], found[Statistic.LABEL_MAX]) == (-1.0, 4.0)
+    assert found[Statistic.LABEL_WHOLE_FRACTION] == pytest.approx(5 / 6)
+    assert found[Statistic.LABEL_STD] == pytest.approx(np.std(y), rel=1e-6)
+    # beyond half of the largest, 2
+    assert found[Statistic.LABEL_OUT_OF_REACH] == pytest.approx((4.0 + 0.25) / 6, rel=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from initwatch.measurement.layout import Layout
 from initwatch.measurement.moments import Measurement
 from initwatch.measurement.recorder import FIRST_ROWS, LOSSES, RECENT_ROWS, ROWS, Recorder
-from initwatch.records import Statistic, VariableSpec
+from initwatch.records import Output, Statistic, VariableSpec
 from tests.diagnosis.histories import plain
 
 LAYERS = (plain("a", "Dense", 3), plain("b", "Dense", 2))

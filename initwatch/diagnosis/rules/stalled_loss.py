@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis.rule import Threshold, threshold
-from initwatch.measurement.trend import trend_of
+from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import Finding, History, Statistic
 
 
@@ -25,10 +25,11 @@ class StalledLoss:
         The step's own losses: no significant downward trend (Mann-Kendall z above -3, or a
         steady fall below 0.1 %), a fall below 2 % from first to last, and, over the last tenth
         of the steps seen, a loss not below 0.95 of that of the best constant prediction on the
-        same batch. Taken back when the loss begins to fall.
+        same batch; also a loss that has come down to that of a constant (0.99 of it or more),
+        and has not fallen for 100 steps since. Taken back when the loss begins to fall.
     What it does not flag:
         A converged or fine-tuned model (its loss is below a constant guess); a slow but
-        steady fall under noise; a run that has fallen and is flat now.
+        steady fall under noise; a run that has fallen below a guess and is flat now.
 
     References:
         Mann 1945; Kendall 1975; Sen 1968 (median slope).
@@ -52,6 +53,11 @@ class StalledLoss:
     trivial_share: Threshold = threshold(
         0.95, unit="loss / loss of a constant", source="batch entropy is up to 5 % low at batch 32"
     )
+    at_guess: Threshold = threshold(
+        0.99,
+        unit="loss / loss of a constant",
+        source="published vanishing models fall from above to 1.000 of it and stay there",
+    )
     min_span: int = 100  # steps
     min_points: int = 30
 
@@ -60,20 +66,24 @@ class StalledLoss:
         losses, steps = history.losses[finite], history.loss_steps[finite]
         if len(losses) < self.min_points or steps[-1] - steps[0] < self.min_span:
             return
-        trend = trend_of(losses)
-        # batches that come round again, or one batch of all rows, have no noise: there a fall of
-        # nothing is significant too
-        falls = trend.z < self.max_z and trend.steady > self.negligible
-        if trend.fall > self.min_fall or falls:
-            return
         late = slice(-max(5, len(losses) // 10), None)
-        trivial, losses = history.trivial_losses[finite][late], losses[late]
+        trivial, newest = history.trivial_losses[finite][late], losses[late]
         known = trivial > 0.0  # on a batch of one row a constant is always right
         guess = float(np.median(trivial[known])) if known.any() else None
-        if guess is not None:
-            share = float(np.median(losses[known] / trivial[known]))
-            if share < self.trivial_share:
+        share = float(np.median(newest[known] / trivial[known])) if known.any() else 1.0
+        if share < self.trivial_share:
+            return
+        begin = 0
+        if self._falls(trend_of(losses)):
+            # what fell to a guess and stands still since is judged by its newer half; below a
+            # guess it could be a slow fall under noise
+            begin = len(losses) // 2
+            long_enough = steps[-1] - steps[begin] >= self.min_span and begin >= self.min_points
+            if share < self.at_guess or not long_enough:
                 return
+        trend = trend_of(losses[begin:])
+        if self._falls(trend):
+            return
         evidence: dict[str, float | int] = {
             "loss_fall": trend.fall,
             "loss_fall_limit": self.min_fall,
@@ -82,7 +92,7 @@ class StalledLoss:
             "loss_start": trend.start,
             "loss_now": trend.end,
             "batch_noise": trend.noise,
-            "steps": int(steps[-1] - steps[0]),
+            "steps": int(steps[-1] - steps[begin]),
         }
         if guess is not None:
             evidence["loss_of_a_constant"] = guess
@@ -97,7 +107,13 @@ class StalledLoss:
             step=history.step,
             evidence=evidence,
             message=(
-                f"The loss has not fallen in {steps[-1] - steps[0]} steps: {trend.start:.4g} at "
+                f"The loss has not fallen in {evidence['steps']} steps: {trend.start:.4g} at "
                 f"first, {trend.end:.4g} now{against}."
             ),
         )
+
+    def _falls(self, trend: Trend) -> bool:
+        # batches that come round again, or one batch of all rows, have no noise: there a fall of
+        # nothing is significant too
+        steadily = trend.z < self.max_z and trend.steady > self.negligible
+        return trend.fall > self.min_fall or steadily

@@ -31,8 +31,8 @@ class UnscaledInput:
         One learning rate cannot suit weights whose gradients differ by such factors.
     How it is measured:
         RMS of the model's input over the batch in 3 sampled steps; a warning once the run is seen
-        to be hurt as well (after 20 losses: lost, risen, or no better than a constant guess), or
-        if the first loss is a hundred times that of a constant guess. Else it is only mentioned.
+        to be hurt as well (after 20 losses: lost, risen, or no better than a constant guess).
+        Else it is only mentioned.
     What it does not flag:
         Pixels of 0 to 255 or of 0 to 1 in a run that learns; inputs that a Rescaling or
         normalisation layer brings to size; models that begin with an Embedding.
@@ -57,9 +57,6 @@ class UnscaledInput:
     smallest: Threshold = threshold(
         0.01, unit="RMS(input)", source="the same factor of 100 in variance and more, downwards"
     )
-    first_loss: Threshold = threshold(
-        100.0, unit="loss / loss of a constant", source="He nets on inputs of size 1 begin below 3"
-    )
     window: int = 3
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -75,8 +72,7 @@ class UnscaledInput:
         size = float(rms[worst])
         large = size > self.largest
         course = course_of(history)
-        explodes = self._explodes(history) if large else False
-        hurt = explodes or (course is not None and course.hurt)
+        hurt = course is not None and course.hurt
         first = next((layer.path for layer in history.layers if layer.kernel is not None), None)
         yield Finding(
             code=self.code,
@@ -103,14 +99,3 @@ class UnscaledInput:
             if layer.kernel is not None:
                 return False
         return False
-
-    def _explodes(self, history: History) -> bool:
-        loss, guess = history.losses[:3], history.trivial_losses[:3]
-        known = np.isfinite(loss) & (guess > 0.0)
-        return bool(known.any()) and bool(
-            np.median(loss[known] / guess[known]) > self.first_loss and not self._falls(history)
-        )
-
-    def _falls(self, history: History) -> bool:
-        course = course_of(history, 10)
-        return course is not None and course.falls

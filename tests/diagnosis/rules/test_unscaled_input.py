@@ -1,0 +1,52 @@
+"""IW601 on inputs of known size, with losses of known course."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from initwatch.diagnosis.rules.unscaled_input import UnscaledInput
+from tests.diagnosis.histories import finding_of, mlp_history, plain, with_losses
+
+RULE = UnscaledInput()
+NOISE = 0.02 * np.random.default_rng(0).normal(size=60)
+FLAT, FALLING = 2.3 + NOISE, np.linspace(2.3, 0.9, 60) + NOISE
+
+
+def fed(scale, losses, rows=10):
+    return with_losses(mlp_history(4, rows=rows, input_scale=scale), losses, 2.3)
+
+
+@pytest.mark.parametrize("scale", [100.0, 1e-4])
+def test_inputs_far_from_one_are_a_warning_where_nothing_is_learned(scale):
+    finding = finding_of(RULE, fed(scale, FLAT))
+    assert (finding.symptom, finding.severity) == ("unscaled_input", "warning")
+    assert finding.layers == ["dense_0"]
+    assert finding.evidence["input_rms"] == pytest.approx(scale, rel=0.05)
+    assert finding.evidence["input_rms_limit"] == (10.0 if scale > 1 else 0.01)
+
+
+@pytest.mark.parametrize("scale", [255.0, 1e-4])
+def test_a_run_that_learns_is_told_no_more_than_the_figure(scale):
+    assert finding_of(RULE, fed(scale, FALLING)).severity == "info"
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.0, 1.0 / 50.0])
+def test_inputs_near_one_are_no_matter_even_where_nothing_is_learned(scale):
+    assert finding_of(RULE, fed(scale, FLAT)) is None
+
+
+def test_before_twenty_losses_it_is_not_judged():
+    assert finding_of(RULE, fed(100.0, FLAT[:19])).severity == "info"
+
+
+def test_a_loss_that_is_lost_counts_from_ten():
+    lost = np.append(np.linspace(2.3, 1e6, 10), np.nan)
+    assert finding_of(RULE, fed(100.0, lost)).severity == "warning"
+
+
+@pytest.mark.parametrize("name", ["Rescaling", "BatchNormalization", "Embedding"])
+def test_what_brings_its_input_to_size_is_not_flagged(name):
+    history = fed(100.0, FLAT)
+    layers = (plain("first", name, 128), *history.layers)
+    assert finding_of(RULE, dataclasses.replace(history, layers=layers)) is None
