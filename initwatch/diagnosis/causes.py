@@ -6,6 +6,10 @@ from __future__ import annotations
 _WEIGHTS = frozenset(
     "IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW402 IW501 IW502 IW503".split()
 )
+# Findings any of which explains by itself that a run does not learn.
+EXPLANATIONS = frozenset(
+    "IW101 IW102 IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW401 IW402 IW403 IW601".split()
+)
 LEADS_TO: dict[str, frozenset[str]] = {
     "IW602": frozenset("IW203 IW204 IW501 IW502 IW503".split()),
     "IW601": _WEIGHTS,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from initwatch.diagnosis.causes import LEADS_TO
+from initwatch.diagnosis.causes import EXPLANATIONS, LEADS_TO
 from initwatch.diagnosis.course import course_of
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults
@@ -91,7 +91,7 @@ class Engine:
     def findings(self) -> list[Finding]:
         """Most severe first; among equals causes before symptoms."""
         order = {code: i for i, code in enumerate(self._rules)}
-        found = [self._as_it_stands(finding) for finding in self._found.values()]
+        found = without_doubtful([self._as_it_stands(f) for f in self._found.values()])
         return sorted(
             with_causes(found), key=lambda f: (-SEVERITIES.index(f.severity), order[f.code])
         )
@@ -106,6 +106,15 @@ class Engine:
     def abstained(self) -> dict[str, str]:
         """Code of each rule that could not judge -> why."""
         return dict(self._abstained)
+
+
+def without_doubtful(findings: Sequence[Finding]) -> list[Finding]:
+    """What often works is not blamed while something else explains the run."""
+    others = [f for f in findings if f.severity != "info" and f.code in EXPLANATIONS]
+    return [
+        replace(f, severity="info") if others and f.evidence.get("often_works") else f
+        for f in findings
+    ]
 
 
 def with_causes(findings: Sequence[Finding]) -> list[Finding]:

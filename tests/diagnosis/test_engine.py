@@ -149,6 +149,16 @@ def test_what_follows_names_its_cause_and_lifts_it():
     assert codes(engine.findings)[0] == "IW101"
 
 
+def test_what_often_works_is_not_blamed_while_something_else_explains_the_run():
+    doubtful = found("IW602", often_works=1)
+    alone, _ = engine_of(Scripted("IW602", [[doubtful]]))
+    beside, _ = engine_of(Scripted("IW602", [[doubtful]]), Scripted("IW201", [[found("IW201")]]))
+    for engine in (alone, beside):
+        engine.judge(HISTORY)
+    severities = [{f.code: f.severity for f in e.findings} for e in (alone, beside)]
+    assert severities == [{"IW602": "warning"}, {"IW602": "info", "IW201": "warning"}]
+
+
 def test_a_finding_tells_when_it_was_last_seen():
     engine, _ = engine_of(Scripted("IW901", [[found(step=0)], [found(step=1)], []]))
     for step in range(3):

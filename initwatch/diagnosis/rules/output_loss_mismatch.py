@@ -110,6 +110,7 @@ class OutputLossMismatch:
             evidence={
                 fault.name: fault.value,
                 f"{fault.name}_limit": fault.limit,
+                "often_works": int(fault.severity == "info"),
                 "output_activation": history.output.activation or "unknown",
                 "output_units": history.output.units,
                 "loss_function": history.output.loss or "unknown",

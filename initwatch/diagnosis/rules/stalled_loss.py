@@ -79,7 +79,11 @@ class StalledLoss:
             # guess it could be a slow fall under noise
             begin = len(losses) // 2
             long_enough = steps[-1] - steps[begin] >= self.min_span and begin >= self.min_points
-            if share < self.at_guess or not long_enough:
+            constant = history.trivial_losses[finite][begin:]
+            known = constant > 0.0
+            if not long_enough or not known.any():
+                return
+            if np.median(losses[begin:][known] / constant[known]) < self.at_guess:
                 return
         trend = trend_of(losses[begin:])
         if self._falls(trend):
