@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 HELD_OUT = 0.25
-Kind = Literal["classes", "labels", "values"]
+Kind = Literal["classes", "labels", "values", "points"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Data:
 
     Attributes:
         kind: ``classes``: y is the index of one class of several; ``labels``: y is 0 or 1, for
-            each output unit; ``values``: y is a number, for each output unit.
+            each output unit; ``values``: y is a number, for each output unit; ``points``: y is
+            drawn from what is to be drawn from, and belongs to no x.
         units: units of the output that fits.
         size: number of different tokens, where x is tokens.
     """
@@ -187,6 +188,15 @@ def texts(size=200, longest=16):
 def rare_words():
     """Most of the 3000 tokens are in no batch."""
     return texts(3000)
+
+
+@cache
+def cloud():
+    """Noise, and a cloud of points in the plane away from zero."""
+    rng = np.random.default_rng(6)
+    points = rng.standard_normal((1200, 2)) * (0.3, 0.8) + (1.5, -1.0)
+    noise = rng.standard_normal((1200, 8)).astype("float32")
+    return split(noise, ("points", 2, points.astype("float32")))
 
 
 @cache

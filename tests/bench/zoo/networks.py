@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 import keras
 from keras import layers, ops
 
-OUTPUTS = {"classes": "softmax", "labels": "sigmoid", "values": "linear"}
+OUTPUTS = {"classes": "softmax", "labels": "sigmoid", "values": "linear", "points": "linear"}
 
 
 class Parts:

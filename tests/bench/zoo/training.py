@@ -17,6 +17,7 @@ LOSSES = {
     "classes": "sparse_categorical_crossentropy",
     "labels": "binary_crossentropy",
     "values": "mse",
+    "points": "mse",  # not used: a critic judges
 }
 
 
@@ -36,7 +37,7 @@ class Training:
         earlier: epochs trained before the training proper.
         freeze: pattern of the names of layers frozen after that.
         threshold: above which an output of a ``labels`` target means yes.
-        loop: ``fit`` or ``train_on_batch``.
+        loop: one of ``LOOPS``.
     """
 
     data: Callable[[], Data]
@@ -104,28 +105,72 @@ def trained(training, seed, watch=None):
 
 
 def run(training, model, x, y, epochs, watch=None):
-    if training.loop == "fit":
-        callbacks = [watch] if watch else []
-        model.fit(x, y, training.batch, epochs, verbose=0, callbacks=callbacks)
-        return
+    LOOPS[training.loop](training, model, x, y, epochs, watch)
+
+
+def fit(training, model, x, y, epochs, watch):
+    callbacks = [watch] if watch else []
+    model.fit(x, y, training.batch, epochs, verbose=0, callbacks=callbacks)
+
+
+def batches(training, x, y, epochs):
     rng = np.random.default_rng(0)
-    with watch.watching(model) if watch else nullcontext():
-        for _ in range(epochs * ceil(len(x) / training.batch)):
-            rows = rng.integers(0, len(x), training.batch)
-            model.train_on_batch(x[rows], y[rows])
+    for _ in range(epochs * ceil(len(x) / training.batch)):
+        rows = rng.integers(0, len(x), training.batch)
+        yield x[rows], y[rows]
+
+
+def watched(model, watch):
+    return watch.watching(model) if watch else nullcontext()
+
+
+def train_on_batch(training, model, x, y, epochs, watch):
+    with watched(model, watch):
+        for batch in batches(training, x, y, epochs):
+            model.train_on_batch(*batch)
+
+
+def adversarial(training, generator, noise, points, epochs, watch):
+    """A critic learns to tell the points from the generator's; the generator is watched."""
+    rate = training.rate
+    critic = keras.Sequential(
+        [
+            keras.Input(points.shape[1:]),
+            *(keras.layers.Dense(32, "leaky_relu", name=f"critic_{i}") for i in (1, 2)),
+            keras.layers.Dense(1, "sigmoid", name="verdict"),
+        ]
+    )
+    critic.compile(keras.optimizers.Adam(rate, beta_1=0.5), "binary_crossentropy")
+    both = keras.Sequential([generator, critic])
+    both.compile(keras.optimizers.Adam(rate, beta_1=0.5), "binary_crossentropy")
+    half = np.ones((training.batch, 1), "float32")
+    with watched(both, watch):
+        for drawn, true in batches(training, noise, points, epochs):
+            made = keras.ops.convert_to_numpy(generator(drawn))
+            critic.trainable = True
+            critic.train_on_batch(np.concatenate([true, made]), np.concatenate([half, 0 * half]))
+            critic.trainable = False
+            both.train_on_batch(drawn, half)
+
+
+LOOPS = {"fit": fit, "train_on_batch": train_on_batch, "adversarial": adversarial}
 
 
 def skill(kind, truth, predicted, threshold=0.5):
     """0 for a constant guess, 1 for no mistake.
 
-    Accuracy averaged over classes, so that a rare one counts as much; for values the share of
-    the variance that is explained. Outputs that are not finite are worth nothing.
+    Accuracy averaged over classes, so that a rare one counts as much; for values the share of the
+    variance that is explained; for points how near their mean and spread are. Outputs that are not
+    finite are worth nothing.
     """
     predicted = np.asarray(predicted, "float64")
     if not np.isfinite(predicted).all():
         return 0.0
     if kind == "values":
         return max(-1.0, 1 - float(np.mean((predicted - truth) ** 2) / np.mean(truth.var(axis=0))))
+    if kind == "points":
+        own, true = (np.concatenate([p.mean(axis=0), p.std(axis=0)]) for p in (predicted, truth))
+        return 1 - float(np.linalg.norm(own - true) / np.linalg.norm(true))
     guess = predicted.argmax(axis=-1) if kind == "classes" else predicted > threshold
     classes = np.unique(truth)
     right = np.mean([np.mean(guess[truth == c] == c) for c in classes])
