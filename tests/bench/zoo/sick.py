@@ -1,0 +1,372 @@
+"""Twins of the healthy trainings, with exactly one fault planted in each."""
+
+import numpy as np
+from keras import initializers, losses, ops, regularizers
+from keras.optimizers import schedules
+
+from tests.bench.zoo.cases import Sick
+from tests.bench.zoo.healthy import HEALTHY
+
+SICK = {}
+
+# What else is right to say of a fault, by kind: one cause shows in several ways.
+SHRINKS = "initializer_mismatch vanishing_gradient vanishing_signal"
+GROWS = "initializer_mismatch exploding_signal exploding_gradient"
+RUNS_AWAY = "diverging_loss oscillating_loss update_too_large non_finite"
+STANDS_STILL = "update_too_small unchanged_weights"
+
+
+def sick(name, twin, planted, cause, also="", layers="", initialisation=False, **changed):
+    """``planted``, ``also`` and ``layers`` are words; the rest is what ``Training.but`` takes."""
+    assert name not in SICK | HEALTHY, name
+    SICK[name] = Sick(
+        name=name,
+        twin=twin,
+        training=HEALTHY[twin].training.but(**changed),
+        planted=planted,
+        symptoms=frozenset({planted, *also.split()}),
+        layers=frozenset(layers.split()),
+        initialisation=initialisation,
+        cause=cause,
+    )
+
+
+def drawn(name, twin, planted, init, cause, also="", layers="hidden_*", only="", **options):
+    """A fault of initialisation: of all kernels, or ``only`` of one layer."""
+    where = (
+        {"changes": {only: {"kernel_initializer": init}}} if only else {"options": {"init": init}}
+    )
+    sick(name, twin, planted, cause, also, only or layers, initialisation=True, **where, **options)
+
+
+def normal(deviation):
+    return initializers.RandomNormal(stddev=deviation)
+
+
+def constant(value):
+    return initializers.Constant(value)
+
+
+def part(name, twin, planted, layer, cause, also="", initialisation=False, layers="", **change):
+    """A fault of one layer: its options replaced by ``change``."""
+    changes = {layer: change}
+    sick(name, twin, planted, cause, also, layers or layer, initialisation, changes=changes)
+
+
+# A case is a row of a table; the formatter would make towers of them.
+# fmt: off
+
+# ---------------------------------------------------------------- initializers of a whole network
+drawn("relu_20_glorot", "relu_he_20", "initializer_mismatch", "glorot_uniform",
+    "Glorot under ReLU, 20 layers", SHRINKS)
+drawn("leaky_20_lecun", "leaky_20", "initializer_mismatch", "lecun_uniform",
+    "LeCun under LeakyReLU, 20 layers", SHRINKS)
+drawn("gelu_12_lecun", "gelu_12", "initializer_mismatch", "lecun_normal",
+    "LeCun under GELU, 12 layers", SHRINKS)
+drawn("selu_20_he", "selu_20", "initializer_mismatch", "he_normal", "He under SELU, 20 layers",
+    GROWS)
+drawn("tanh_20_05", "tanh_20", "initializer_mismatch", normal(0.05),
+    "normal of deviation 0.05 under tanh, 20 layers", SHRINKS)
+drawn("relu_8_02", "relu_he_8", "initializer_mismatch", normal(0.02),
+    "normal of deviation 0.02 under ReLU, 8 layers", SHRINKS)
+drawn("cnn_10_03", "cnn_10", "initializer_mismatch", normal(0.03),
+    "normal of deviation 0.03 in ten convolutions", SHRINKS, "conv_*")
+drawn("relu_20_tiny", "relu_he_20", "vanishing_signal", normal(0.01),
+    "normal of deviation 0.01 under ReLU, 20 layers", SHRINKS)
+drawn("cnn_10_tiny", "cnn_10", "vanishing_signal", normal(0.01),
+    "normal of deviation 0.01 in ten convolutions", SHRINKS, "conv_*")
+drawn("elu_6_tiny", "elu_6", "vanishing_signal", normal(0.001),
+    "normal of deviation 0.001 under ELU, 6 layers", SHRINKS)
+drawn("relu_8_normal_1", "relu_he_8", "exploding_signal", normal(1.0),
+    "normal of deviation 1 under ReLU, 8 layers", GROWS)
+drawn("elu_6_orthogonal_4", "elu_6", "exploding_signal", initializers.Orthogonal(gain=4.0),
+    "orthogonal with gain 4 under ELU, 6 layers", GROWS)
+drawn("cnn_10_half", "cnn_10", "exploding_signal", normal(0.5),
+    "normal of deviation 0.5 in ten convolutions", GROWS, "conv_*")
+drawn("leaky_20_wide", "leaky_20", "exploding_signal", normal(0.4),
+    "normal of deviation 0.4 under LeakyReLU, 20 layers", GROWS)
+drawn("relu_8_ones", "relu_he_8", "exploding_signal", "ones", "all weights are one",
+    GROWS + " symmetric_units")
+drawn("tanh_20_chaos", "tanh_20", "exploding_gradient", initializers.Orthogonal(gain=3.0),
+    "orthogonal with gain 3 under tanh: a chaotic network", GROWS + " saturated_activation")
+drawn("leaky_8_gain", "leaky_8", "exploding_gradient", initializers.VarianceScaling(40.0),
+    "variance 20 times that of He under LeakyReLU", GROWS)
+drawn("selu_20_gain", "selu_20", "exploding_gradient", initializers.VarianceScaling(5.0),
+    "variance 5 times that of LeCun under SELU, 20 layers", GROWS)
+drawn("tanh_8_wide", "tanh_8", "saturated_activation", normal(2.0),
+    "normal of deviation 2 under tanh, 8 layers", GROWS)
+drawn("relu_zeros", "relu_he", "symmetric_units", "zeros", "all weights are zero",
+    "initializer_mismatch zero_gradient vanishing_signal dead_relu")
+drawn("relu_constant", "relu_he", "symmetric_units", constant(0.1), "all weights are 0.1",
+    "initializer_mismatch")
+drawn("binary_constant", "binary", "symmetric_units", constant(0.05), "all weights are 0.05",
+    "initializer_mismatch")
+drawn("cnn_ones", "cnn", "symmetric_units", "ones", "all weights of the convolutions are one",
+    GROWS, "conv_*")
+drawn("gan_constant", "gan", "symmetric_units", constant(0.05),
+    "all weights of a generator are 0.05", "initializer_mismatch")
+drawn("sgd_tiny_init", "clipped", "vanishing_gradient", normal(1e-4),
+    "normal of deviation 0.0001 under ReLU", SHRINKS)
+
+# ---------------------------------------------------------------- initializers of one layer
+drawn("middle_zero", "relu_he_8", "symmetric_units", "zeros", "the fourth of 8 layers is zero",
+    "initializer_mismatch zero_gradient dead_relu vanishing_signal", only="hidden_4")
+drawn("middle_constant", "tanh_8", "symmetric_units", constant(0.3),
+    "the third of 8 layers is constant", "initializer_mismatch", only="hidden_3")
+drawn("first_tiny", "relu_he_8", "vanishing_signal", normal(1e-6),
+    "the first of 8 layers is next to zero", SHRINKS, only="hidden_1")
+drawn("middle_tiny", "tanh_8", "vanishing_signal", normal(1e-6),
+    "the fifth of 8 layers is next to zero", SHRINKS, only="hidden_5")
+drawn("middle_huge", "relu_he_8", "exploding_signal", normal(30.0),
+    "the fourth of 8 layers is 170 times too large", GROWS, only="hidden_4")
+drawn("code_constant", "autoencoder", "symmetric_units", constant(0.1),
+    "all units of the code are the same", "initializer_mismatch", only="code")
+drawn("text_constant", "text", "symmetric_units", constant(0.1),
+    "the hidden layer of a text classifier is constant", "initializer_mismatch", only="hidden")
+drawn("tied_wide", "shared", "saturated_activation", normal(3.0),
+    "a layer used four times is drawn far too wide", GROWS, only="tied")
+drawn("sigmoid_wide", "sigmoid_shallow", "saturated_activation", normal(20.0),
+    "a sigmoid layer is drawn far too wide", GROWS, only="hidden_1")
+drawn("all_negative", "default_4", "dead_relu", initializers.RandomUniform(-0.3, 0.0),
+    "no weight of the second layer is positive, nor any input of it negative",
+    "initializer_mismatch zero_gradient", only="hidden_2")
+part("depthwise_he", "depthwise_plain", "vanishing_signal", "deep_*",
+    "he_normal of a depthwise kernel counts the channels in its fan: far too small", SHRINKS, True,
+    depthwise_initializer=normal(0.01))
+part("lstm_constant", "lstm", "symmetric_units", "cell_*", "all units of the LSTM are the same",
+    "initializer_mismatch", True, kernel_initializer=constant(0.1),
+    recurrent_initializer=constant(0.1))
+part("gru_zero", "gru", "symmetric_units", "cell_1", "the first GRU's weights are zero",
+    "initializer_mismatch zero_gradient vanishing_signal", True, kernel_initializer="zeros",
+    recurrent_initializer="zeros")
+part("bias_negative", "relu_he", "dead_relu", "hidden_2", "biases start at -20", "zero_gradient",
+    True, bias_initializer=constant(-20))
+part("cnn_bias_negative", "cnn", "dead_relu", "conv_2", "biases start at -10", "zero_gradient",
+    True, bias_initializer=constant(-10))
+part("decoder_bias_negative", "autoencoder", "dead_relu", "decoder", "biases start at -20",
+    "zero_gradient", True, bias_initializer=constant(-20))
+part("unet_bias_negative", "unet", "dead_relu", "up_1", "biases start at -30", "zero_gradient",
+    True, bias_initializer=constant(-30))
+part("tanh_bias", "tanh", "saturated_activation", "hidden_2", "biases start at 10",
+    "vanishing_gradient", True, bias_initializer=constant(10))
+part("residual_hot", "residual", "exploding_signal", "scale_*", "branches are scaled up by 1e4",
+    GROWS, True, start=1e4)
+
+# ---------------------------------------------------------------- activations
+sick("sigmoid_8", "tanh_8", "vanishing_gradient", "sigmoid in 8 hidden layers",
+    "initializer_mismatch vanishing_signal", "hidden_*", options={"activation": "sigmoid"})
+sick("sigmoid_20", "tanh_20", "vanishing_gradient", "sigmoid in 20 hidden layers",
+    "initializer_mismatch vanishing_signal", "hidden_*", options={"activation": "sigmoid"})
+sick("sigmoid_cnn", "cnn_10", "vanishing_gradient", "sigmoid in ten convolutions",
+    "initializer_mismatch vanishing_signal", "conv_*", options={"activation": "sigmoid"})
+sick("softplus_20", "leaky_20", "exploding_signal", "softplus in 20 hidden layers", GROWS,
+    "hidden_*", options={"activation": "softplus"})
+sick("exponential", "relu_he_8", "non_finite", "an exponential in each of 8 layers", GROWS,
+    "hidden_*", options={"activation": "exponential"})
+part("square_root", "relu_he", "non_finite", "hidden_2",
+    "square root of a ReLU's output: infinite slope at zero", "exploding_gradient",
+    layers="hidden_*", then=ops.sqrt)
+
+# ---------------------------------------------------------------- cut off from the loss
+part("cut_code", "autoencoder", "zero_gradient", "code", "stop_gradient behind the code",
+    "unchanged_weights", layers="encoder code", then=ops.stop_gradient)
+part("cut_cell", "lstm", "zero_gradient", "cell_2", "stop_gradient behind the last LSTM",
+    "unchanged_weights", layers="cell_*", then=ops.stop_gradient)
+part("rounded", "cnn", "zero_gradient", "conv_4", "output of a convolution rounded",
+    "unchanged_weights", layers="conv_*", then=ops.round)
+part("sign", "regression", "zero_gradient", "hidden_2", "sign of a layer's output",
+    "unchanged_weights dead_relu", layers="hidden_*", then=ops.sign)
+part("hard_choice", "transformer", "zero_gradient", "norm", "one-hot of an argmax",
+    "unchanged_weights", layers="tokens norm* attention_* query key value wide_* narrow_*",
+    then=lambda x: ops.one_hot(ops.argmax(x, axis=-1), x.shape[-1]))
+part("thresholded", "binary", "zero_gradient", "hidden_3", "layer's output compared with a limit",
+    "unchanged_weights", layers="hidden_*", then=lambda x: ops.cast(x > 3.0, "float32"))
+
+
+# ---------------------------------------------------------------- rows
+def with_nan(values):
+    return np.where(np.arange(len(values))[:, None] == 7, np.nan, values).astype("float32")
+
+
+def one_large_column(x):
+    return x * np.where(np.arange(x.shape[-1]) == 3, 1e4, 1.0).astype("float32")
+
+
+def constant_column(x):
+    """Standardising a column that never varies divides by zero."""
+    deviation = np.where(np.arange(x.shape[-1]) == 3, 0.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (x / deviation).astype("float32")
+
+
+def times(factor):
+    return lambda x: (x * factor).astype("float32")
+
+
+def plus(offset):
+    return lambda x: (x + offset).astype(x.dtype)
+
+
+def shuffled(y):
+    return np.random.default_rng(0).permutation(y)
+
+
+sick("nan_input", "regression", "non_finite", "a NaN in the inputs", inputs=with_nan)
+sick("nan_target", "regression_huber", "non_finite", "a NaN in the targets", targets=with_nan)
+sick("constant_column", "tags", "non_finite", "a column divided by its deviation, zero",
+    inputs=constant_column)
+sick("classes_from_1", "default_2", "non_finite", "classes counted from 1", "output_loss_mismatch",
+    targets=plus(1), compile={"jit_compile": True})
+sick("half_overflow", "half", "non_finite", "inputs of size 1e5 in float16", "unscaled_input",
+    inputs=times(1e5))
+sick("large_column", "regression", "unscaled_input", "one of 12 columns is of size 1e4", RUNS_AWAY,
+    inputs=one_large_column)
+sick("large_column_sgd", "regression_sgd", "unscaled_input", "one of 12 columns is of size 1e4",
+    RUNS_AWAY + " dead_relu", inputs=one_large_column)
+sick("years", "binary", "unscaled_input", "columns lie around 2000, as years do", RUNS_AWAY,
+    inputs=plus(2000))
+sick("bytes_sgd", "sgd", "unscaled_input", "inputs 255 times too large", RUNS_AWAY + " dead_relu",
+    inputs=times(255))
+sick("bytes_tanh", "tanh", "unscaled_input", "inputs 255 times too large", "saturated_activation",
+    inputs=times(255))
+sick("bytes_lstm", "lstm", "unscaled_input", "inputs 1000 times too large", "saturated_activation",
+    inputs=times(1000))
+sick("bytes_autoencoder", "tags", "unscaled_input", "inputs 1e5 times too large", RUNS_AWAY,
+    inputs=times(1e5))
+sick("no_input", "relu_he", "stalled_loss", "preprocessing makes every input zero",
+    "zero_gradient dead_relu vanishing_signal", inputs=times(0))
+sick("one_token", "text", "stalled_loss", "every word is out of the vocabulary",
+    inputs=lambda x: np.minimum(x, 1))
+sick("shuffled_digits", "sgd", "stalled_loss", "labels of other rows", targets=shuffled)
+sick("shuffled_waves", "gru", "stalled_loss", "labels of other rows", targets=shuffled)
+sick("shuffled_masks", "unet", "stalled_loss", "masks of other images", targets=shuffled)
+sick("shuffled_values", "regression_sgd", "stalled_loss", "values of other rows", targets=shuffled)
+
+
+# ---------------------------------------------------------------- output and loss
+def log_error(y, predicted):
+    return ops.mean(ops.square(ops.log(y) - ops.log(predicted)))
+
+
+def plain_entropy(y, predicted):
+    """Cross-entropy with nothing that keeps the logarithm from zero."""
+    return -ops.mean(y * ops.log(predicted) + (1 - y) * ops.log(1 - predicted))
+
+
+def misfit(name, twin, cause, also="", **changed):
+    sick(name, twin, "output_loss_mismatch", cause, also, "output", **changed)
+
+
+def output(**change):
+    return {"output": change}
+
+
+sick("log_of_negative", "prices", "non_finite", "logarithm of outputs that may be negative",
+    "output_loss_mismatch", loss=log_error)
+sick("log_of_zero", "binary", "non_finite", "logarithm without an epsilon, inputs too large",
+    "unscaled_input", loss=plain_entropy, inputs=times(1000))
+misfit("softmax_one_unit", "binary", "softmax on one unit", "zero_gradient stalled_loss",
+    changes=output(activation="softmax"))
+misfit("softmax_one_unit_mse", "rare_class", "softmax on one unit, squared error",
+    "zero_gradient stalled_loss", changes=output(activation="softmax"), loss="mse")
+misfit("logits_as_probabilities", "binary_logits", "linear output, from_logits forgotten",
+    loss="binary_crossentropy")
+misfit("classes_linear", "default_2", "linear output under cross-entropy of probabilities",
+    RUNS_AWAY + " stalled_loss", changes=output(activation="linear"))
+misfit("softmax_twice", "default_4", "from_logits=True behind a softmax",
+    changes=output(then=lambda x: ops.reshape(ops.softmax(x), (-1, 10)), activation="linear"),
+    loss=losses.SparseCategoricalCrossentropy(from_logits=True))
+misfit("relu_before_softmax", "relu_he", "ReLU between output layer and softmax", "dead_relu",
+    changes=output(activation="relu", then=ops.softmax))
+misfit("relu_output", "regression", "ReLU output, targets of both signs", "dead_relu",
+    changes=output(activation="relu"))
+misfit("sigmoid_output", "regression_huber", "sigmoid output, targets of both signs",
+    changes=output(activation="sigmoid"))
+misfit("tanh_output", "prices", "tanh output, targets around 20", "saturated_activation",
+    changes=output(activation="tanh"))
+misfit("relu_pixels", "autoencoder", "ReLU output, standardised pixels", "dead_relu",
+    changes=output(activation="relu"))
+misfit("softmax_tags", "tags", "softmax over labels that are independent",
+    changes=output(activation="softmax"))
+misfit("plus_minus_one", "binary", "labels -1 and 1 under binary cross-entropy", RUNS_AWAY,
+    targets=lambda y: 2 * y - 1)
+misfit("one_and_two", "binary", "labels 1 and 2 under binary cross-entropy", RUNS_AWAY,
+    targets=plus(1))
+misfit("mse_of_classes", "default_2", "class numbers under squared error", "stalled_loss",
+    loss="mse")
+misfit("sigmoid_classes", "cnn", "sigmoid outputs under categorical cross-entropy",
+    changes=output(activation="sigmoid"))
+
+# ---------------------------------------------------------------- steps too large
+sick("sgd_runs_away", "regression_sgd", "diverging_loss", "learning rate 1000 times too large",
+    RUNS_AWAY + " dead_relu exploding_signal", rate=30.0)
+sick("ascent", "regression", "diverging_loss", "climbs the loss: sign of the rate", RUNS_AWAY,
+    rate=-3e-3)
+sick("ascent_classes", "default_2", "diverging_loss", "climbs the loss: sign of the rate",
+    RUNS_AWAY, rate=-1e-3)
+sick("prices_run_away", "autoencoder", "diverging_loss", "learning rate 300 times too large",
+    RUNS_AWAY + " dead_relu exploding_signal", rate=1.0)
+sick("momentum_runs_away", "momentum", "diverging_loss", "learning rate 100 times too large",
+    RUNS_AWAY + " dead_relu exploding_signal", rate=3.0)
+sick("tanh_oscillates", "tanh", "oscillating_loss", "learning rate 300 times too large",
+    RUNS_AWAY + " saturated_activation", rate=0.3)
+sick("full_batch_oscillates", "large_batch", "oscillating_loss", "rate 300 times too large",
+    RUNS_AWAY + " dead_relu", rate=1.0)
+sick("gru_oscillates", "gru", "oscillating_loss", "learning rate 100 times too large",
+    RUNS_AWAY + " saturated_activation", rate=0.5)
+sick("cnn_oscillates", "cnn_norm", "oscillating_loss", "learning rate 1000 times too large",
+    RUNS_AWAY + " dead_relu", rate=1.0)
+sick("lion_leaps", "lion", "update_too_large", "Lion at 0.1",
+    RUNS_AWAY + " dead_relu exploding_signal", rate=0.1)
+sick("transformer_leaps", "transformer", "update_too_large", "Adam at 0.5", RUNS_AWAY, rate=0.5)
+sick("rmsprop_leaps", "rmsprop", "update_too_large", "RMSprop at 1",
+    RUNS_AWAY + " dead_relu exploding_signal", rate=1.0)
+sick("decay_eats_weights", "adamw", "update_too_large", "weight decay of 200",
+    "vanishing_signal stalled_loss vanishing_gradient", settings={"weight_decay": 200.0})
+sick("penalty_eats_weights", "l2", "stalled_loss", "L2 penalty of 10 instead of 0.01",
+    "update_too_large vanishing_signal vanishing_gradient dead_relu",
+    options={"kernel_regularizer": regularizers.L2(10.0)})
+
+
+# ---------------------------------------------------------------- steps too small
+def gone_at_once():
+    return schedules.ExponentialDecay(3e-3, decay_steps=1, decay_rate=0.5)
+
+
+def never_warm():
+    """Warm-up over as many epochs as was meant in steps."""
+    return schedules.CosineDecay(0.0, 10**7, warmup_target=3e-3, warmup_steps=10**6)
+
+
+def thousandth(y, predicted):
+    return 1e-6 * losses.mean_squared_error(y, predicted)
+
+
+sick("adam_tiny", "default_2", "update_too_small", "learning rate 1e4 times too small",
+    "stalled_loss " + STANDS_STILL, rate=1e-7)
+sick("sgd_tiny", "sgd", "update_too_small", "learning rate 1e4 times too small",
+    "stalled_loss " + STANDS_STILL, rate=1e-5)
+sick("lstm_tiny", "lstm", "update_too_small", "learning rate 1e4 times too small",
+    "stalled_loss " + STANDS_STILL, rate=5e-7)
+sick("cnn_tiny_rate", "cnn", "update_too_small", "learning rate 1e4 times too small",
+    "stalled_loss " + STANDS_STILL, rate=1e-7)
+sick("clipped_to_nothing", "clipped", "update_too_small", "clipped to a norm of 1e-5",
+    "stalled_loss " + STANDS_STILL, settings={"global_clipnorm": 1e-5})
+sick("huge_epsilon", "relu_he", "update_too_small", "Adam's epsilon is 1e4",
+    "stalled_loss " + STANDS_STILL, settings={"epsilon": 1e4})
+sick("gone_at_once", "staircase", "update_too_small", "learning rate halved at each step",
+    "stalled_loss " + STANDS_STILL, rate=gone_at_once)
+sick("never_warm", "warm_up", "update_too_small", "warm-up of a million steps",
+    "stalled_loss " + STANDS_STILL, rate=never_warm)
+sick("small_loss", "regression_sgd", "update_too_small", "loss divided by a million under SGD",
+    "stalled_loss " + STANDS_STILL, loss=thousandth)
+sick("rate_zero", "default_2", "unchanged_weights", "learning rate 0",
+    "stalled_loss " + STANDS_STILL, rate=0.0)
+sick("transformer_rate_zero", "transformer", "unchanged_weights", "learning rate 0",
+    "stalled_loss " + STANDS_STILL, rate=0.0)
+sick("clipped_to_zero", "cnn_norm", "unchanged_weights", "gradients clipped to 0",
+    "stalled_loss " + STANDS_STILL, settings={"clipvalue": 0.0})
+sick("below_resolution", "clipped", "unchanged_weights", "clipped to a norm of 1e-12",
+    "stalled_loss " + STANDS_STILL, settings={"global_clipnorm": 1e-12})
+sick("sign_in_loss", "regression", "zero_gradient", "loss of the prediction's sign",
+    "stalled_loss " + STANDS_STILL, loss=lambda y, p: ops.mean(ops.square(y - ops.sign(p))))
