@@ -39,9 +39,9 @@ class Engine:
 
     def judge(self, history: History) -> list[Finding]:
         """Runs every rule; gives the findings that are new or have become more severe."""
-        news: list[Finding] = []
+        news: set[str] = set()
         if not self._due(history):
-            return news
+            return []
         self._judged = history.step
         course = course_of(history)
         self._learns_well = course is not None and course.learns_well
@@ -56,7 +56,8 @@ class Engine:
             self._abstained.pop(rule.code, None)
             with self._faults.contained(stage, f"{rule.symptom} is not looked for any more."):
                 self._update(rule, list(rule.check(history)), history.step, news)
-        return news
+        by_code = {finding.code: finding for finding in self.findings}
+        return [by_code[code] for code in self._rules if code in news]
 
     def _due(self, history: History) -> bool:
         """Each of the first rows, then every few steps; at once where the loss is not finite."""
@@ -64,7 +65,7 @@ class Engine:
         early = len(history.steps) <= EVERY_ROW
         return early or bool(lost) or history.step - self._judged >= EVERY_STEPS
 
-    def _update(self, rule: Rule, now: list[Finding], step: int, news: list[Finding]) -> None:
+    def _update(self, rule: Rule, now: list[Finding], step: int, news: set[str]) -> None:
         code = rule.code
         known = self._found.get(code)
         if not now:
@@ -78,7 +79,7 @@ class Engine:
             self._found[code] = worst
             self._gone.discard(code)
             if not self._recovered(worst):
-                news.append(worst)
+                news.add(code)
 
     def _recovered(self, finding: Finding) -> bool:
         """True if the evidence is gone, or the run learns well in spite of it."""

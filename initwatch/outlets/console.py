@@ -59,6 +59,8 @@ class ConsoleOutlet:
         rows.add_column(overflow="fold")
         if finding.layers:
             rows.add_row("layers", Text(abbreviated(finding.layers)))
+        if finding.cause:
+            rows.add_row("follows", Text(f"from {finding.cause}"))
         rows.add_row("evidence", Text(evidence_text(finding)))
         answers = [item for item in advice if finding.code in item.codes]
         groups = grouped(answers)

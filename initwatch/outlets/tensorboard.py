@@ -31,7 +31,7 @@ from initwatch.plugin.metadata import (
     scalar_tag,
 )
 from initwatch.records import Advice, Finding, LayerSpec, Report, Statistic, Subject
-from initwatch.records.report import abbreviated, closing_line, figure_text, grouped
+from initwatch.records.report import abbreviated, closing_line, figure_text, grouped, in_order
 from initwatch.records.update import Histogram, Update
 
 # Few by default: one chart a layer and quantity. Of variables, the kernel stands for its layer.
@@ -274,10 +274,16 @@ def findings_markdown(findings: list[Finding]) -> str:
         where = f"\n\nLayers: {escaped(abbreviated(finding.layers))}" if finding.layers else ""
         blocks.append(
             f"### {finding.code} {escaped(finding.symptom)}: {finding.severity}, "
-            f"step {finding.step}\n\n{escaped(finding.message)}{where}\n\n"
+            f"step {finding.step}{_standing(finding)}\n\n{escaped(finding.message)}{where}\n\n"
             f"| evidence | value |\n|---|---|\n{rows}"
         )
     return "\n\n".join(blocks)
+
+
+def _standing(finding: Finding) -> str:
+    if finding.state == "recovered":
+        return f", recovered after step {finding.last_step}"
+    return f", follows from {finding.cause}" if finding.cause else ""
 
 
 def advice_markdown(advice: list[Advice]) -> str:
@@ -293,7 +299,7 @@ def report_markdown(report: Report) -> str:
     """The whole report, as Markdown."""
     parts = [escaped(closing_line(report))]
     if report.findings:
-        parts.append(findings_markdown(report.findings))
+        parts.append(findings_markdown(in_order(report.findings)))
     if report.advice:
         parts.append(f"### Advice\n\n{advice_markdown(report.advice)}")
     return "\n\n".join(parts)
