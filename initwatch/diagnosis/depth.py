@@ -117,6 +117,17 @@ def profile(history: History, statistic: Statistic, window: int) -> Profile | No
     return Profile(statistic, tuple(history.layers[i] for i in columns), values, fit)
 
 
+def too_short(history: History) -> str | None:
+    """Why rules on depth cannot judge this network, None if they can."""
+    points = len(trunk_columns(history.layers))
+    if points >= MIN_POINTS:
+        return None
+    return (
+        f"the signal can be read at {points} places along the trunk, and a trend over depth takes "
+        f"{MIN_POINTS}"
+    )
+
+
 def learns(history: History) -> bool:
     """True if the loss has fallen beyond its noise since the first step seen.
 

@@ -55,6 +55,10 @@ class Engine:
                 continue
             self._abstained.pop(rule.code, None)
             with self._faults.contained(stage, f"{rule.symptom} is not looked for any more."):
+                abstains = getattr(rule, "abstains", None)
+                reason = abstains(history) if abstains is not None else None
+                if reason:
+                    self._abstained[rule.code] = reason
                 self._update(rule, list(rule.check(history)), history.step, news)
         by_code = {finding.code: finding for finding in self.findings}
         return [by_code[code] for code in self._rules if code in news]

@@ -27,6 +27,9 @@ class Rule(Protocol):
         retracted: True if a finding has recovered once ``check`` no longer yields it.
         persists: True if what it finds is a fault also in a run that learns well; left out, a
             finding of such a run has recovered.
+
+    A rule that cannot judge every model has a method ``abstains(history)`` besides, which gives
+    the reason in one line, or None.
     """
 
     code: ClassVar[str]

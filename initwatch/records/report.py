@@ -44,6 +44,7 @@ def report_lines(report: Report) -> list[str]:
     for finding in in_order(report.findings):
         lines += [headline(finding), *body_lines(finding, report.advice, said), ""]
     lines.append(closing_line(report))
+    lines += [f"not judged: {code}: {reason}." for code, reason in report.abstained.items()]
     lines += [f"initwatch: {problem}" for problem in report.problems]
     return lines
 

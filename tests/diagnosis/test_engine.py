@@ -192,6 +192,16 @@ def test_a_rule_without_its_data_abstains_by_name():
     assert engine.abstained == {}
 
 
+def test_a_rule_that_cannot_judge_this_model_says_why():
+    rule = Scripted("IW901", [[]])
+    rule.abstains = lambda history: "too shallow" if len(history.steps) < 2 else None
+    engine, _ = engine_of(rule)
+    engine.judge(HISTORY)
+    assert engine.abstained == {"IW901": "too shallow"}
+    engine.judge(dataclasses.replace(HISTORY, steps=np.arange(2)))
+    assert engine.abstained == {}
+
+
 def test_a_rule_that_raises_is_reported_once_and_the_others_go_on():
     broken = Scripted("IW902", [[found("IW902")], [ZeroDivisionError("by zero")]])
     sound = Scripted("IW903", [[], [], [found("IW903")]])

@@ -55,6 +55,10 @@ class ExplodingGradient:
     )
     window: int = depth.WINDOW
 
+    def abstains(self, history: History) -> str | None:
+        """Shallow networks have no trend over depth."""
+        return depth.too_short(history)
+
     def check(self, history: History) -> Iterator[Finding]:
         profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
         if profile is None or not depth.speaks(history):

@@ -69,6 +69,10 @@ class InitializerMismatch:
     )
     window: int = 1  # the first step shows the initialisation itself
 
+    def abstains(self, history: History) -> str | None:
+        """Shallow networks have no trend over depth."""
+        return depth.too_short(history)
+
     def check(self, history: History) -> Iterator[Finding]:
         if not depth.speaks(history) or len(history.steps) < self.window:
             return

@@ -92,6 +92,12 @@ class OutputLossMismatch:
     )
     min_rows: int = 2
 
+    def abstains(self, history: History) -> str | None:
+        """What is the user's own cannot be looked at."""
+        if not history.output.loss:
+            return "the loss is not one of Keras's own, or there are several"
+        return None
+
     def check(self, history: History) -> Iterator[Finding]:
         if len(history.steps) < self.min_rows:
             return

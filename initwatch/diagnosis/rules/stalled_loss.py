@@ -61,6 +61,14 @@ class StalledLoss:
     min_span: int = 100  # steps
     min_points: int = 30
 
+    def abstains(self, history: History) -> str | None:
+        """Without a constant's loss a converged model looks the same."""
+        if len(history.trivial_losses) and not np.isfinite(history.trivial_losses).any():
+            return (
+                "what a constant guess would lose is not known of this loss: it is only mentioned"
+            )
+        return None
+
     def check(self, history: History) -> Iterator[Finding]:
         finite = np.isfinite(history.losses)
         losses, steps = history.losses[finite], history.loss_steps[finite]
