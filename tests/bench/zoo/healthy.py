@@ -22,7 +22,7 @@ def like(name, other, least=0.5, **changed):
 
 
 def warm_up():
-    """Ten steps from nothing to the rate, then a cosine down."""
+    """Twenty steps from next to nothing up to the rate, then a cosine down."""
     return schedules.CosineDecay(1e-5, 150, warmup_target=3e-3, warmup_steps=20)
 
 
@@ -150,4 +150,13 @@ like("cnn_half", "cnn_norm", policy="mixed_float16")
 like("frozen", "cnn", earlier=2, freeze="conv_*")
 like("continued", "default_2", earlier=20)
 like("on_batches", "default_2", loop="train_on_batch")
-healthy("gan", nets.mlp, data.cloud, options={"depth": 2}, loop="adversarial", epochs=16)
+healthy(
+    "gan",
+    nets.mlp,
+    data.cloud,
+    options={"depth": 2},
+    loop="adversarial",
+    batch=64,
+    epochs=60,
+    least=0.3,
+)

@@ -105,10 +105,11 @@ drawn("cnn_10_gain", "cnn_10", "exploding_gradient", initializers.VarianceScalin
     "variance 20 times that of He in ten convolutions", GROWS, "conv_*")
 drawn("cnn_ones", "cnn", "symmetric_units", "ones", "all weights of the convolutions are one",
     GROWS, "conv_*")
-drawn("gan_constant", "gan", "symmetric_units", constant(0.05),
-    "all weights of a generator are 0.05", "initializer_mismatch")
+drawn("gan_zeros", "gan", "symmetric_units", "zeros", "all hidden weights of a generator are zero",
+    "initializer_mismatch zero_gradient dead_relu vanishing_signal")
 drawn("sgd_tiny_init", "clipped", "vanishing_gradient", normal(1e-4),
-    "normal of deviation 0.0001 under ReLU", SHRINKS)
+    "normal of deviation 0.0001 under ReLU, in a shallow network",
+    SHRINKS + " dead_relu")
 
 # ---------------------------------------------------------------- initializers of one layer
 drawn("middle_zero", "relu_he_8", "symmetric_units", "zeros", "the fourth of 8 layers is zero",
@@ -269,24 +270,23 @@ misfit("softmax_one_unit", "binary", "softmax on one unit", "zero_gradient stall
 misfit("softmax_one_unit_mse", "binary_mse", "softmax on one unit", "zero_gradient stalled_loss",
     changes=output(activation="softmax"))
 misfit("logits_as_probabilities", "rare_class_logits", "linear output, from_logits forgotten",
-    loss="binary_crossentropy")
+    "zero_gradient", loss="binary_crossentropy")
 misfit("classes_linear", "sgd", "linear output under cross-entropy of probabilities",
     RUNS_AWAY + " stalled_loss", changes=output(activation="linear"))
 misfit("classes_linear_cnn", "cnn", "linear output under cross-entropy of probabilities",
     RUNS_AWAY + " stalled_loss", changes=output(activation="linear"))
 misfit("softmax_twice", "softmax_apart", "from_logits=True behind a softmax",
     loss=losses.SparseCategoricalCrossentropy(from_logits=True))
-misfit("relu_before_softmax", "momentum", "ReLU between output layer and softmax", "dead_relu",
-    changes=output(activation="relu", then=ops.softmax))
-misfit("relu_before_softmax_cnn", "cnn_sgd", "ReLU between output layer and softmax", "dead_relu",
-    changes=output(activation="relu", then=ops.softmax))
+misfit("relu_classes", "relu_he", "ReLU output under cross-entropy of probabilities",
+    "dead_relu stalled_loss", changes=output(activation="relu"))
 misfit("plus_minus_one", "rare_class", "labels -1 and 1 under binary cross-entropy", RUNS_AWAY,
     targets=lambda y: 2 * y - 1)
 misfit("relu_output", "regression", "ReLU output, targets of both signs", "dead_relu",
     changes=output(activation="relu"))
 misfit("sigmoid_output", "regression_huber", "sigmoid output, targets of both signs",
     changes=output(activation="sigmoid"))
-misfit("tanh_output", "prices", "tanh output, targets around 20", "saturated_activation",
+misfit("tanh_output", "prices", "tanh output, targets around 20",
+    "saturated_activation zero_gradient stalled_loss",
     changes=output(activation="tanh"))
 misfit("relu_pixels", "autoencoder", "ReLU output, standardised pixels", "dead_relu",
     changes=output(activation="relu"))
