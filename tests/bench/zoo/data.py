@@ -194,7 +194,7 @@ def rare_words():
 def cloud():
     """Noise, and a cloud of points in the plane away from zero."""
     rng = np.random.default_rng(6)
-    points = rng.standard_normal((1200, 2)) * (0.3, 0.8) + (1.5, -1.0)
+    points = rng.standard_normal((1200, 2)) * (1.2, 1.6) + (1.0, -0.8)
     noise = rng.standard_normal((1200, 8)).astype("float32")
     return split(noise, ("points", 2, points.astype("float32")))
 

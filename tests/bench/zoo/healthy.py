@@ -1,6 +1,6 @@
 """Trainings as they should be, varied as they are in real use: none deserves a warning."""
 
-from keras import initializers, layers, losses
+from keras import layers, losses, ops
 from keras.optimizers import schedules
 
 from tests.bench.zoo import data
@@ -22,7 +22,7 @@ def like(name, other, least=0.5, **changed):
 
 
 def warm_up():
-    """Ten steps from nothing to the rate, then a cosine down."""
+    """Twenty steps from next to nothing up to the rate, then a cosine down."""
     return schedules.CosineDecay(1e-5, 150, warmup_target=3e-3, warmup_steps=20)
 
 
@@ -40,14 +40,17 @@ healthy("relu_he_8", nets.mlp, data.digits, options={"depth": 8})
 healthy("relu_he_20", nets.mlp, data.digits, options={"depth": 20}, epochs=5)
 healthy("tanh", nets.mlp, data.digits, options={"activation": "tanh", "init": "glorot_uniform"})
 like("tanh_8", "tanh", options={"depth": 8})
+like("tanh_8_sgd", "tanh_8", optimizer="SGD", rate=0.1)
 like("tanh_20", "tanh", options={"depth": 20}, epochs=5)
 like("selu", "relu_he", options={"activation": "selu", "init": "lecun_normal"})
 like("selu_20", "selu", options={"depth": 20})
 like("elu_6", "relu_he", options={"activation": "elu", "depth": 6})
 like("gelu", "relu_he", options={"activation": "gelu", "depth": 4})
-like("gelu_12", "gelu", options={"depth": 12, "init": initializers.VarianceScaling(3.5)})
+like("gelu_12", "gelu", options={"depth": 12}, epochs=5)
 like("leaky_8", "relu_he", options={"activation": "leaky_relu", "depth": 8})
 like("leaky_20", "leaky_8", options={"depth": 20}, epochs=5)
+like("leaky_20_sgd", "leaky_20", optimizer="SGD", rate=0.03)
+like("selu_20_sgd", "selu_20", optimizer="SGD", rate=0.03)
 like("swish_orthogonal", "relu_he", options={"activation": "silu", "init": "orthogonal"})
 like("shallow", "relu_he", options={"depth": 1, "init": "glorot_uniform"})
 like("sigmoid_shallow", "shallow", options={"activation": "sigmoid"}, rate=3e-3)
@@ -57,10 +60,11 @@ like("wide", "default_2", options={"width": 512}, epochs=2)
 
 # ---------------------------------------------------------------- architectures
 healthy("cnn", nets.cnn, data.images, epochs=5)
-like("cnn_norm", "cnn", options={"norm": True}, epochs=3)
+like("cnn_norm", "cnn", options={"normalised": True}, epochs=3)
+like("cnn_sgd", "cnn", optimizer="SGD", rate=0.03, settings={"momentum": 0.9})
 like("cnn_10", "cnn", options={"depth": 10})
 healthy("resnet", nets.resnet, data.images, epochs=2)
-like("resnet_zero_gamma", "resnet", options={"gamma": "zeros"})
+like("resnet_zero_gamma", "resnet", options={"gamma": "zeros"}, rate=5e-3, epochs=3)
 healthy("unet", nets.unet, data.squares, rate=3e-3, epochs=8)
 healthy("mobilenet", nets.depthwise, data.images, rate=5e-3, epochs=4)
 healthy(
@@ -69,7 +73,7 @@ healthy(
     data.images,
     rate=5e-3,
     epochs=4,
-    options={"norm": False, "blocks": 3},
+    options={"normalised": False, "blocks": 3},
 )
 healthy("lstm", nets.recurrent, data.waves, rate=5e-3)
 like("gru", "lstm", options={"kind": layers.GRU})
@@ -107,12 +111,25 @@ like(
     threshold=0.0,
     loss=losses.BinaryCrossentropy(from_logits=True),
 )
+like("binary_mse", "binary", loss="mse")
+like("binary_hard", "binary", changes={"output": {"activation": "hard_sigmoid"}})
 like("two_units", "binary", data=data.yes_or_no)
 like("rare_class", "binary", data=data.rare_class, epochs=10, least=0.3)
+like("rare_class_logits", "binary_logits", data=data.rare_class, epochs=10, least=0.3)
 like("tags", "binary", data=data.tags)
 
 # ---------------------------------------------------------------- ways of training
 like("sgd", "default_2", optimizer="SGD", rate=0.1)
+like(
+    "softmax_apart",
+    "sgd",
+    changes={
+        "output": {
+            "activation": "linear",
+            "then": lambda x: ops.reshape(ops.softmax(x), (-1, x.shape[-1])),
+        }
+    },
+)
 like("momentum", "default_2", optimizer="SGD", rate=0.03, settings={"momentum": 0.9})
 like("adamw", "default_2", optimizer="AdamW", settings={"weight_decay": 0.01})
 like("rmsprop", "default_2", optimizer="RMSprop")
@@ -126,11 +143,20 @@ like("tiny_batch", "default_2", batch=4, epochs=1)
 like("large_batch", "default_2", batch=2000, epochs=120, rate=3e-3)
 like("unit_inputs", "default_2", data=data.images, rate=3e-3)
 like("l2", "default_2", options={"kernel_regularizer": "l2"}, rate=3e-3)
-like("dropout", "relu_he", options={"dropout": 0.5})
+like("dropout", "relu_he", options={"dropout": 0.5}, epochs=8)
 like("half", "relu_he", policy="mixed_float16")
 like("bfloat", "relu_he", policy="mixed_bfloat16")
 like("cnn_half", "cnn_norm", policy="mixed_float16")
 like("frozen", "cnn", earlier=2, freeze="conv_*")
 like("continued", "default_2", earlier=20)
 like("on_batches", "default_2", loop="train_on_batch")
-healthy("gan", nets.mlp, data.cloud, options={"depth": 2}, loop="adversarial", epochs=8)
+healthy(
+    "gan",
+    nets.mlp,
+    data.cloud,
+    options={"depth": 2},
+    loop="adversarial",
+    batch=64,
+    epochs=60,
+    least=0.3,
+)

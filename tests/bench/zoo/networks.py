@@ -45,6 +45,11 @@ def fresh(option):
     return option.clone() if isinstance(option, keras.initializers.Initializer) else option
 
 
+def norm(part, name, **options):
+    """Moving averages of ten batches: those of a hundred would not be there when judged."""
+    return part(layers.BatchNormalization, name, momentum=0.9, **options)
+
+
 class LayerScale(layers.Layer):
     """A factor for each channel, next to nothing at first (Touvron et al. 2021)."""
 
@@ -141,7 +146,7 @@ def low_rank(part, data, width=64, rank=8):
     return keras.Model(start, part.output(data)(x))
 
 
-def cnn(part, data, depth=4, filters=16, norm=False, activation="relu", init="he_normal"):
+def cnn(part, data, depth=4, filters=16, normalised=False, activation="relu", init="he_normal"):
     start = x = keras.Input(data.shape)
     for i in range(1, depth + 1):
         x = part(
@@ -150,12 +155,12 @@ def cnn(part, data, depth=4, filters=16, norm=False, activation="relu", init="he
             filters=filters,
             kernel_size=3,
             padding="same",
-            activation=None if norm else activation,
-            use_bias=not norm,
+            activation=None if normalised else activation,
+            use_bias=not normalised,
             kernel_initializer=init,
         )(x)
-        if norm:
-            x = part(layers.BatchNormalization, f"norm_{i}")(x)
+        if normalised:
+            x = norm(part, f"norm_{i}")(x)
             x = part(layers.Activation, f"act_{i}", activation=activation)(x)
         if i == depth // 2:
             x = layers.MaxPooling2D()(x)
@@ -178,7 +183,7 @@ def resnet(part, data, blocks=4, filters=16, gamma="ones"):
             kernel_initializer="he_normal",
         )(x)
         last = {"gamma_initializer": gamma} if name.endswith("b") else {}
-        return part(layers.BatchNormalization, f"norm_{name}", **last)(x)
+        return norm(part, f"norm_{name}", **last)(x)
 
     start = keras.Input(data.shape)
     x = layers.ReLU()(conv("0", start))
@@ -211,7 +216,7 @@ def unet(part, data, filters=8):
     return keras.Model(start, part.output(data)(x))
 
 
-def depthwise(part, data, blocks=4, filters=16, norm=True, init="he_normal"):
+def depthwise(part, data, blocks=4, filters=16, normalised=True, init="he_normal"):
     """``init``: of the pointwise kernels; a depthwise one sums over nine inputs."""
     start = keras.Input(data.shape)
     x = part(layers.Conv2D, "stem", filters=filters, kernel_size=3, padding="same")(start)
@@ -223,13 +228,13 @@ def depthwise(part, data, blocks=4, filters=16, norm=True, init="he_normal"):
             padding="same",
             depthwise_initializer=keras.initializers.RandomNormal(stddev=1 / 3),
         )(x)
-        if norm:
-            x = layers.ReLU()(part(layers.BatchNormalization, f"norm_{i}a")(x))
+        if normalised:
+            x = layers.ReLU()(norm(part, f"norm_{i}a")(x))
         x = part(
             layers.Conv2D, f"point_{i}", filters=filters, kernel_size=1, kernel_initializer=init
         )(x)
-        if norm:
-            x = part(layers.BatchNormalization, f"norm_{i}b")(x)
+        if normalised:
+            x = norm(part, f"norm_{i}b")(x)
         x = layers.ReLU()(x)
     return keras.Model(start, part.output(data)(layers.GlobalAveragePooling2D()(x)))
 

@@ -59,11 +59,11 @@ def part(name, twin, planted, layer, cause, also="", initialisation=False, layer
 # ---------------------------------------------------------------- initializers of a whole network
 drawn("relu_20_glorot", "relu_he_20", "initializer_mismatch", "glorot_uniform",
     "Glorot under ReLU, 20 layers", SHRINKS)
-drawn("leaky_20_lecun", "leaky_20", "initializer_mismatch", "lecun_uniform",
+drawn("leaky_20_lecun", "leaky_20_sgd", "initializer_mismatch", "lecun_uniform",
     "LeCun under LeakyReLU, 20 layers", SHRINKS)
-drawn("gelu_12_lecun", "gelu_12", "initializer_mismatch", "lecun_normal",
-    "LeCun under GELU, 12 layers", SHRINKS)
-drawn("selu_20_he", "selu_20", "initializer_mismatch", "he_normal", "He under SELU, 20 layers",
+drawn("gelu_12_05", "gelu_12", "initializer_mismatch", normal(0.05),
+    "normal of deviation 0.05 under GELU, 12 layers", SHRINKS)
+drawn("selu_20_he", "selu_20_sgd", "initializer_mismatch", "he_normal", "He under SELU, 20 layers",
     GROWS)
 drawn("tanh_20_05", "tanh_20", "initializer_mismatch", normal(0.05),
     "normal of deviation 0.05 under tanh, 20 layers", SHRINKS)
@@ -99,46 +99,43 @@ drawn("relu_zeros", "relu_he", "symmetric_units", "zeros", "all weights are zero
     "initializer_mismatch zero_gradient vanishing_signal dead_relu")
 drawn("relu_constant", "relu_he", "symmetric_units", constant(0.1), "all weights are 0.1",
     "initializer_mismatch")
-drawn("binary_constant", "binary", "symmetric_units", constant(0.05), "all weights are 0.05",
+drawn("tags_constant", "tags", "symmetric_units", constant(0.05), "all weights are 0.05",
     "initializer_mismatch")
+drawn("cnn_10_gain", "cnn_10", "exploding_gradient", initializers.VarianceScaling(40.0),
+    "variance 20 times that of He in ten convolutions", GROWS, "conv_*")
 drawn("cnn_ones", "cnn", "symmetric_units", "ones", "all weights of the convolutions are one",
     GROWS, "conv_*")
-drawn("gan_constant", "gan", "symmetric_units", constant(0.05),
-    "all weights of a generator are 0.05", "initializer_mismatch")
+drawn("gan_zeros", "gan", "symmetric_units", "zeros", "all hidden weights of a generator are zero",
+    "initializer_mismatch zero_gradient dead_relu vanishing_signal")
 drawn("sgd_tiny_init", "clipped", "vanishing_gradient", normal(1e-4),
-    "normal of deviation 0.0001 under ReLU", SHRINKS)
+    "normal of deviation 0.0001 under ReLU, in a shallow network",
+    SHRINKS + " dead_relu")
 
 # ---------------------------------------------------------------- initializers of one layer
 drawn("middle_zero", "relu_he_8", "symmetric_units", "zeros", "the fourth of 8 layers is zero",
     "initializer_mismatch zero_gradient dead_relu vanishing_signal", only="hidden_4")
 drawn("middle_constant", "tanh_8", "symmetric_units", constant(0.3),
-    "the third of 8 layers is constant", "initializer_mismatch", only="hidden_3")
-drawn("first_tiny", "relu_he_8", "vanishing_signal", normal(1e-6),
-    "the first of 8 layers is next to zero", SHRINKS, only="hidden_1")
-drawn("middle_tiny", "tanh_8", "vanishing_signal", normal(1e-6),
-    "the fifth of 8 layers is next to zero", SHRINKS, only="hidden_5")
+    "the third and fourth of 8 layers are constant", "initializer_mismatch", only="hidden_[34]")
+drawn("code_constant", "autoencoder", "symmetric_units", constant(0.1),
+    "code and decoder are constant", "initializer_mismatch", only="[cd]*")
+drawn("two_tiny", "tanh_8_sgd", "vanishing_signal", normal(1e-5),
+    "the third and sixth of 8 layers are next to zero", SHRINKS, only="hidden_[36]")
 drawn("middle_huge", "relu_he_8", "exploding_signal", normal(30.0),
     "the fourth of 8 layers is 170 times too large", GROWS, only="hidden_4")
-drawn("code_constant", "autoencoder", "symmetric_units", constant(0.1),
-    "all units of the code are the same", "initializer_mismatch", only="code")
-drawn("text_constant", "text", "symmetric_units", constant(0.1),
-    "the hidden layer of a text classifier is constant", "initializer_mismatch", only="hidden")
 drawn("tied_wide", "shared", "saturated_activation", normal(3.0),
     "a layer used four times is drawn far too wide", GROWS, only="tied")
-drawn("sigmoid_wide", "sigmoid_shallow", "saturated_activation", normal(20.0),
-    "a sigmoid layer is drawn far too wide", GROWS, only="hidden_1")
 drawn("all_negative", "default_4", "dead_relu", initializers.RandomUniform(-0.3, 0.0),
     "no weight of the second layer is positive, nor any input of it negative",
     "initializer_mismatch zero_gradient", only="hidden_2")
 part("depthwise_he", "depthwise_plain", "vanishing_signal", "deep_*",
-    "he_normal of a depthwise kernel counts the channels in its fan: far too small", SHRINKS, True,
+    "he_normal of a depthwise kernel counts the channels in its fan: too small", SHRINKS, True,
+    depthwise_initializer="he_normal")
+part("depthwise_tiny", "depthwise_plain", "vanishing_signal", "deep_*",
+    "normal of deviation 0.01 in the depthwise kernels", SHRINKS, True,
     depthwise_initializer=normal(0.01))
 part("lstm_constant", "lstm", "symmetric_units", "cell_*", "all units of the LSTM are the same",
     "initializer_mismatch", True, kernel_initializer=constant(0.1),
     recurrent_initializer=constant(0.1))
-part("gru_zero", "gru", "symmetric_units", "cell_1", "the first GRU's weights are zero",
-    "initializer_mismatch zero_gradient vanishing_signal", True, kernel_initializer="zeros",
-    recurrent_initializer="zeros")
 part("bias_negative", "relu_he", "dead_relu", "hidden_2", "biases start at -20", "zero_gradient",
     True, bias_initializer=constant(-20))
 part("cnn_bias_negative", "cnn", "dead_relu", "conv_2", "biases start at -10", "zero_gradient",
@@ -147,10 +144,13 @@ part("decoder_bias_negative", "autoencoder", "dead_relu", "decoder", "biases sta
     "zero_gradient", True, bias_initializer=constant(-20))
 part("unet_bias_negative", "unet", "dead_relu", "up_1", "biases start at -30", "zero_gradient",
     True, bias_initializer=constant(-30))
+part("sigmoid_bias", "sigmoid_shallow", "saturated_activation", "hidden_1", "biases start at 30",
+    "vanishing_gradient", True, bias_initializer=constant(30))
+part("gru_constant", "gru", "symmetric_units", "cell_*", "all units of the GRU are the same",
+    "initializer_mismatch", True, kernel_initializer=constant(0.1),
+    recurrent_initializer=constant(0.1))
 part("tanh_bias", "tanh", "saturated_activation", "hidden_2", "biases start at 10",
     "vanishing_gradient", True, bias_initializer=constant(10))
-part("residual_hot", "residual", "exploding_signal", "scale_*", "branches are scaled up by 1e4",
-    GROWS, True, start=1e4)
 
 # ---------------------------------------------------------------- activations
 sick("sigmoid_8", "tanh_8", "vanishing_gradient", "sigmoid in 8 hidden layers",
@@ -159,8 +159,6 @@ sick("sigmoid_20", "tanh_20", "vanishing_gradient", "sigmoid in 20 hidden layers
     "initializer_mismatch vanishing_signal", "hidden_*", options={"activation": "sigmoid"})
 sick("sigmoid_cnn", "cnn_10", "vanishing_gradient", "sigmoid in ten convolutions",
     "initializer_mismatch vanishing_signal", "conv_*", options={"activation": "sigmoid"})
-sick("softplus_20", "leaky_20", "exploding_signal", "softplus in 20 hidden layers", GROWS,
-    "hidden_*", options={"activation": "softplus"})
 sick("exponential", "relu_he_8", "non_finite", "an exponential in each of 8 layers", GROWS,
     "hidden_*", options={"activation": "exponential"})
 part("square_root", "relu_he", "non_finite", "hidden_2",
@@ -172,9 +170,9 @@ part("cut_code", "autoencoder", "zero_gradient", "code", "stop_gradient behind t
     "unchanged_weights", layers="encoder code", then=ops.stop_gradient)
 part("cut_cell", "lstm", "zero_gradient", "cell_2", "stop_gradient behind the last LSTM",
     "unchanged_weights", layers="cell_*", then=ops.stop_gradient)
-part("rounded", "cnn", "zero_gradient", "conv_4", "output of a convolution rounded",
-    "unchanged_weights", layers="conv_*", then=ops.round)
-part("sign", "regression", "zero_gradient", "hidden_2", "sign of a layer's output",
+part("rounded", "cnn", "zero_gradient", "hidden", "output of the hidden layer rounded",
+    "unchanged_weights", layers="conv_* hidden", then=ops.round)
+part("sign", "regression", "zero_gradient", "hidden_3", "sign of a layer's output",
     "unchanged_weights dead_relu", layers="hidden_*", then=ops.sign)
 part("hard_choice", "transformer", "zero_gradient", "norm", "one-hot of an argmax",
     "unchanged_weights", layers="tokens norm* attention_* query key value wide_* narrow_*",
@@ -227,12 +225,14 @@ sick("years", "binary", "unscaled_input", "columns lie around 2000, as years do"
     inputs=plus(2000))
 sick("bytes_sgd", "sgd", "unscaled_input", "inputs 255 times too large", RUNS_AWAY + " dead_relu",
     inputs=times(255))
-sick("bytes_tanh", "tanh", "unscaled_input", "inputs 255 times too large", "saturated_activation",
+sick("bytes_cnn", "cnn_sgd", "unscaled_input", "pixels from 0 to 255", RUNS_AWAY + " dead_relu",
     inputs=times(255))
-sick("bytes_lstm", "lstm", "unscaled_input", "inputs 1000 times too large", "saturated_activation",
-    inputs=times(1000))
-sick("bytes_autoencoder", "tags", "unscaled_input", "inputs 1e5 times too large", RUNS_AWAY,
-    inputs=times(1e5))
+sick("offset_lstm", "lstm", "unscaled_input", "inputs lie around 100", "saturated_activation",
+    inputs=plus(100))
+sick("offset_tanh", "tanh", "unscaled_input", "inputs lie around 100", "saturated_activation",
+    inputs=plus(100))
+sick("large_column_tags", "tags", "unscaled_input", "one of 12 columns is of size 1e4", RUNS_AWAY,
+    inputs=one_large_column)
 sick("no_input", "relu_he", "stalled_loss", "preprocessing makes every input zero",
     "zero_gradient dead_relu vanishing_signal", inputs=times(0))
 sick("one_token", "text", "stalled_loss", "every word is out of the vocabulary",
@@ -263,39 +263,37 @@ def output(**change):
 
 sick("log_of_negative", "prices", "non_finite", "logarithm of outputs that may be negative",
     "output_loss_mismatch", loss=log_error)
-sick("log_of_zero", "binary", "non_finite", "logarithm without an epsilon, inputs too large",
-    "unscaled_input", loss=plain_entropy, inputs=times(1000))
+sick("log_of_zero", "binary_hard", "non_finite", "logarithm of zero: no epsilon in the loss",
+    "output_loss_mismatch", loss=plain_entropy)
 misfit("softmax_one_unit", "binary", "softmax on one unit", "zero_gradient stalled_loss",
     changes=output(activation="softmax"))
-misfit("softmax_one_unit_mse", "rare_class", "softmax on one unit, squared error",
-    "zero_gradient stalled_loss", changes=output(activation="softmax"), loss="mse")
-misfit("logits_as_probabilities", "binary_logits", "linear output, from_logits forgotten",
-    loss="binary_crossentropy")
-misfit("classes_linear", "default_2", "linear output under cross-entropy of probabilities",
+misfit("softmax_one_unit_mse", "binary_mse", "softmax on one unit", "zero_gradient stalled_loss",
+    changes=output(activation="softmax"))
+misfit("logits_as_probabilities", "rare_class_logits", "linear output, from_logits forgotten",
+    "zero_gradient", loss="binary_crossentropy")
+misfit("classes_linear", "sgd", "linear output under cross-entropy of probabilities",
     RUNS_AWAY + " stalled_loss", changes=output(activation="linear"))
-misfit("softmax_twice", "default_4", "from_logits=True behind a softmax",
-    changes=output(then=lambda x: ops.reshape(ops.softmax(x), (-1, 10)), activation="linear"),
+misfit("classes_linear_cnn", "cnn", "linear output under cross-entropy of probabilities",
+    RUNS_AWAY + " stalled_loss", changes=output(activation="linear"))
+misfit("softmax_twice", "softmax_apart", "from_logits=True behind a softmax",
     loss=losses.SparseCategoricalCrossentropy(from_logits=True))
-misfit("relu_before_softmax", "relu_he", "ReLU between output layer and softmax", "dead_relu",
-    changes=output(activation="relu", then=ops.softmax))
+misfit("relu_classes", "relu_he", "ReLU output under cross-entropy of probabilities",
+    "dead_relu stalled_loss", changes=output(activation="relu"))
+misfit("plus_minus_one", "rare_class", "labels -1 and 1 under binary cross-entropy", RUNS_AWAY,
+    targets=lambda y: 2 * y - 1)
 misfit("relu_output", "regression", "ReLU output, targets of both signs", "dead_relu",
     changes=output(activation="relu"))
 misfit("sigmoid_output", "regression_huber", "sigmoid output, targets of both signs",
     changes=output(activation="sigmoid"))
-misfit("tanh_output", "prices", "tanh output, targets around 20", "saturated_activation",
+misfit("tanh_output", "prices", "tanh output, targets around 20",
+    "saturated_activation zero_gradient stalled_loss",
     changes=output(activation="tanh"))
 misfit("relu_pixels", "autoencoder", "ReLU output, standardised pixels", "dead_relu",
     changes=output(activation="relu"))
 misfit("softmax_tags", "tags", "softmax over labels that are independent",
     changes=output(activation="softmax"))
-misfit("plus_minus_one", "binary", "labels -1 and 1 under binary cross-entropy", RUNS_AWAY,
-    targets=lambda y: 2 * y - 1)
 misfit("one_and_two", "binary", "labels 1 and 2 under binary cross-entropy", RUNS_AWAY,
     targets=plus(1))
-misfit("mse_of_classes", "default_2", "class numbers under squared error", "stalled_loss",
-    loss="mse")
-misfit("sigmoid_classes", "cnn", "sigmoid outputs under categorical cross-entropy",
-    changes=output(activation="sigmoid"))
 
 # ---------------------------------------------------------------- steps too large
 sick("sgd_runs_away", "regression_sgd", "diverging_loss", "learning rate 1000 times too large",
@@ -364,8 +362,8 @@ sick("rate_zero", "default_2", "unchanged_weights", "learning rate 0",
     "stalled_loss " + STANDS_STILL, rate=0.0)
 sick("transformer_rate_zero", "transformer", "unchanged_weights", "learning rate 0",
     "stalled_loss " + STANDS_STILL, rate=0.0)
-sick("clipped_to_zero", "cnn_norm", "unchanged_weights", "gradients clipped to 0",
-    "stalled_loss " + STANDS_STILL, settings={"clipvalue": 0.0})
+sick("clipped_to_zero", "cnn_sgd", "unchanged_weights", "gradients clipped to 1e-12",
+    "stalled_loss " + STANDS_STILL, settings={"clipvalue": 1e-12})
 sick("below_resolution", "clipped", "unchanged_weights", "clipped to a norm of 1e-12",
     "stalled_loss " + STANDS_STILL, settings={"global_clipnorm": 1e-12})
 sick("sign_in_loss", "regression", "zero_gradient", "loss of the prediction's sign",
