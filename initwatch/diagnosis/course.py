@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import History
@@ -12,6 +13,8 @@ from initwatch.records import History
 MIN_POINTS = 20  # losses: fewer do not part a trend from the batches' noise
 # The loss of a batch is up to 5 % below that of its own constant guess at batch 32.
 NO_BETTER = 0.95
+# Published vanishing models, which learn the labels' frequencies only, end at 1.000 of a guess.
+AT_GUESS = 0.99
 # A model whose loss is below this share of a constant guess's has learned most of what labels of
 # 10 % noise let it: the published models that end well stand at 0.39 to 0.56.
 LEARNED_WELL = 0.6
@@ -29,6 +32,8 @@ class Course:
         share: median of loss / loss of a constant guess over the last tenth, None likewise.
         finite: False if the newest loss is not.
         steps: optimizer steps from the first loss to the last.
+        stands: True if it came down to that of a constant guess and has stood still there for
+            the newer half of its course.
     """
 
     trend: Trend
@@ -37,11 +42,12 @@ class Course:
     share: float | None
     finite: bool
     steps: int
+    stands: bool
 
     @property
     def falls(self) -> bool:
         """True if it has fallen by 2 % or more, beyond its noise."""
-        return self.trend.z < -SIGNIFICANT and self.trend.fall > 0.02
+        return _falls(self.trend)
 
     @property
     def ceiling(self) -> float:
@@ -58,7 +64,7 @@ class Course:
             return True
         if self.trend.end > 1.5 * self.ceiling > 0.0:
             return True
-        return not self.falls and (self.share is None or self.share >= NO_BETTER)
+        return self.stands or (not self.falls and (self.share is None or self.share >= NO_BETTER))
 
     @property
     def learns_well(self) -> bool:
@@ -104,4 +110,17 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
         finite=not lost,
         steps=int(steps[-1] - steps[0]),
+        stands=_stands(losses, history.trivial_losses[finite]),
     )
+
+
+def _falls(trend: Trend) -> bool:
+    return trend.z < -SIGNIFICANT and trend.fall > 0.02
+
+
+def _stands(losses: NDArray[np.float64], guesses: NDArray[np.float64]) -> bool:
+    half = len(losses) // 2
+    newer, known = losses[half:], guesses[half:] > 0.0
+    if len(newer) < MIN_POINTS or not known.any() or _falls(trend_of(newer)):
+        return False
+    return bool(np.median(newer[known] / guesses[half:][known]) >= AT_GUESS)

@@ -61,13 +61,17 @@ def fans(
     return keras_fans(shape)
 
 
+GATES = {"LSTMCell": 4, "GRUCell": 3}
+
+
 def units_of(class_name: str, shape: Sequence[int]) -> int:
     """Number of units (columns) in a kernel whose last axes run over units.
 
-    2 * channels for a depthwise kernel with multiplier 2; the last axis otherwise.
+    2 * channels for a depthwise kernel with multiplier 2; a gate of a recurrent cell, whose
+    columns run over gates and units; the last axis otherwise.
     """
     if "Depthwise" in class_name:
         return int(shape[-2] * shape[-1])
     if class_name.startswith("Conv") and class_name.endswith("Transpose"):
         return int(shape[-2])
-    return int(shape[-1])
+    return int(shape[-1]) // GATES.get(class_name, 1)

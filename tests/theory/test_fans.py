@@ -105,3 +105,9 @@ def test_unknown_layers_are_counted_as_keras_counts():
 def test_units_are_the_last_axis():
     assert units_of("Dense", (784, 30)) == 30
     assert units_of("Conv2D", (3, 3, 4, 7)) == 7
+
+
+def test_units_of_recurrent_cells_are_those_of_a_gate():
+    assert units_of("LSTMCell", (10, 4 * 8)) == units_of("LSTMCell", (8, 4 * 8)) == 8
+    assert units_of("GRUCell", (10, 3 * 8)) == 8
+    assert units_of("SimpleRNNCell", (10, 8)) == 8

@@ -47,6 +47,9 @@ class StalledLoss:
     max_z: Threshold = threshold(
         -3.0, unit="standard deviations", source="one trendless run in 700 by chance"
     )
+    max_z_of_fall: Threshold = threshold(
+        -2.0, unit="standard deviations", source="one trendless run in 44 by chance"
+    )
     negligible: Threshold = threshold(
         1e-3, unit="relative fall", source="learning only class frequencies of digits gives 1e-3"
     )
@@ -128,4 +131,6 @@ class StalledLoss:
         # batches that come round again, or one batch of all rows, have no noise: there a fall of
         # nothing is significant too
         steadily = trend.z < self.max_z and trend.steady > self.negligible
-        return trend.fall > self.min_fall or steadily
+        # the medians of few noisy losses differ by more than that without a trend
+        clearly = trend.fall > self.min_fall and trend.z < self.max_z_of_fall
+        return clearly or steadily

@@ -10,7 +10,7 @@ import numpy as np
 
 from initwatch.diagnosis import depth
 from initwatch.diagnosis.rule import Threshold, threshold
-from initwatch.records import Finding, History, Statistic
+from initwatch.records import Finding, History, LayerSpec, Statistic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,8 @@ class SymmetricUnits:
             for layer in history.layers
             if layer.kernel is not None and layer.kernel.variable in columns and not layer.is_output
         ]
+        for layer, kernels in _cells(history):
+            found.append((layer, spread[kernels].max(), rms[kernels].max()))
         equal = [entry for entry in found if entry[1] <= self.max_spread]
         nothing_moves = updates == 0 and all(entry[2] == 0.0 for entry in equal)
         if not equal or (updates < self.min_updates and not nothing_moves):
@@ -90,3 +92,17 @@ class SymmetricUnits:
                 + ": the layer computes one feature, however wide it is."
             ),
         )
+
+
+def _cells(history: History) -> Iterator[tuple[LayerSpec, list[int]]]:
+    """Recurrent layers with the columns of their cells' kernels, whose units must all be alike."""
+    for layer in history.layers:
+        if layer.kernel is None:
+            inside = f"{layer.path}/"
+            kernels = [
+                i
+                for i, v in enumerate(history.variables)
+                if v.layer.startswith(inside) and v.role in ("kernel", "recurrent_kernel")
+            ]
+            if any(history.variables[i].role == "recurrent_kernel" for i in kernels):
+                yield layer, kernels

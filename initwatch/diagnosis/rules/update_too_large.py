@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import updates
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.course import NO_BETTER, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -27,7 +27,8 @@ class UpdateTooLarge:
     How it is measured:
         The real update, so that it is right for Adam, schedules, clipping and weight decay:
         the median ratio of each kernel over the first 5 sampled steps, or over the last 10,
-        whichever is larger, together with a loss that does not fall, or has risen.
+        whichever is larger, together with a loss that does not fall, has risen, or is no better
+        than a constant guess after 100 steps.
     What it does not flag:
         A run that learns with large steps; biases, scales and kernels that begin at zero.
         Kernels before a normalisation, whose size has no effect, are given three times as much.
@@ -58,12 +59,17 @@ class UpdateTooLarge:
     early: int = 5
     recent: int = 10
     min_losses: int = 20
+    long: int = 100  # steps after which a run that learns is better than a guess
 
     def check(self, history: History) -> Iterator[Finding]:
         if len(history.steps) < self.early:
             return
         course = course_of(history, self.min_losses)
-        if course is None or not course.hurt:
+        if course is None:
+            return
+        # with such steps behind it, a run that is no better than a guess is not on its way
+        no_better = course.steps >= self.long and (course.share or 0.0) >= NO_BETTER
+        if not course.hurt and not no_better:
             return
         columns = updates.kernels(history)
         with np.errstate(invalid="ignore"):

@@ -28,9 +28,9 @@ class UpdateTooSmall:
         largest median ratio of any kernel over the last 20 sampled steps, after 100 steps of
         which the loss has not fallen.
     What it does not flag:
-        A converged run (its loss is below a constant guess); a warm-up, whose updates grow;
-        single layers that get less than others (see vanishing_gradient); updates of exactly
-        zero (see unchanged_weights).
+        A converged run (its loss is below a constant guess); a warm-up, whose updates grow and
+        are not far off; single layers that get less than others (see vanishing_gradient);
+        updates of exactly zero (see unchanged_weights).
 
     References:
         Karpathy 2015, CS231n (updates of about 1e-3 are customary); SageMaker Debugger's
@@ -53,6 +53,11 @@ class UpdateTooSmall:
     growth: Threshold = threshold(
         3.0, unit="ratio now / ratio at first", source="a linear warm-up of 100 steps grows by 5"
     )
+    far: Threshold = threshold(
+        10.0,
+        unit="factor below min_ratio",
+        source="a linear warm-up that far below takes ten times the steps so far to reach it",
+    )
     recent: int = 20
     min_span: int = 100
 
@@ -66,7 +71,8 @@ class UpdateTooSmall:
         if not np.isfinite(now).any():
             return
         top = int(np.nanargmax(now))
-        if not 0.0 < now[top] < self.min_ratio or now[top] > self.growth * first[top]:
+        grows = now[top] > self.growth * first[top]
+        if not 0.0 < now[top] < (self.min_ratio / self.far if grows else self.min_ratio):
             return
         path = history.variables[columns[top]].layer
         yield Finding(

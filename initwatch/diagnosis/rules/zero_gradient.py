@@ -27,8 +27,8 @@ class ZeroGradient:
         max|dL/dw| = 0 for every variable of the layer in 4 steps in a row, of which the
         network was updated in at least two.
     What it does not flag:
-        Frozen layers and layers without a path to the loss by construction (their gradient
-        is absent, not zero). Zero-initialised branches: zero in the first step only.
+        Frozen layers and layers beside the path to the prediction (their gradient is absent,
+        not zero). Zero-initialised branches: zero in the first step only.
         Embeddings, of which only rows in the batch get a gradient. Small gradients.
 
     References:
@@ -39,7 +39,7 @@ class ZeroGradient:
     symptom: ClassVar[str] = "zero_gradient"
     summary: ClassVar[str] = "a layer gets a gradient of exactly zero"
     needs: ClassVar[frozenset[Statistic]] = frozenset(
-        {Statistic.GRADIENT_MAX_ABS, Statistic.UPDATE_RMS}
+        {Statistic.GRADIENT_MAX_ABS, Statistic.GRADIENT_NON_FINITE, Statistic.UPDATE_RMS}
     )
     retracted: ClassVar[bool] = True
     persists: ClassVar[bool] = True
@@ -57,10 +57,17 @@ class ZeroGradient:
         all_zero = bool(zero[present].all()) and bool(present.any())
         if np.count_nonzero(depth.updated(history, self.window)) < 2 and not all_zero:
             return
+        # a gradient that is NaN has a count of what is not finite, one that is absent has not
+        counted = history.last(Statistic.GRADIENT_NON_FINITE, self.window)
+        absent: NDArray[np.bool_] = np.all(np.isnan(counted), axis=0)
+        trunk = [layer.path for layer in history.layers if layer.trunk and not layer.is_output]
         by_layer: dict[str, list[bool]] = {}
-        for variable, is_zero, there in zip(history.variables, zero, present, strict=True):
-            if there:
-                by_layer.setdefault(variable.layer, []).append(bool(is_zero))
+        for i, variable in enumerate(history.variables):
+            if present[i]:
+                by_layer.setdefault(variable.layer, []).append(bool(zero[i]))
+            elif absent[i] and present.any() and _within(variable.layer, trunk):
+                # every path from the input to the prediction leads through it, and none back
+                by_layer.setdefault(variable.layer, []).append(True)
         order = {layer.path: i for i, layer in enumerate(history.layers)}
         layers = [path for path, flags in by_layer.items() if all(flags)]
         if not layers:
@@ -86,3 +93,8 @@ class ZeroGradient:
                 "it is not being trained."
             ),
         )
+
+
+def _within(path: str, layers: list[str]) -> bool:
+    """True for one of the layers, or a part of it, such as the cell of an RNN."""
+    return any(path == layer or path.startswith(f"{layer}/") for layer in layers)

@@ -11,6 +11,7 @@ from tests.diagnosis.histories import (
     mlp_history,
     residual_history,
     set_to,
+    with_layers,
     with_series,
 )
 
@@ -84,9 +85,26 @@ def test_frozen_layers_have_no_gradient_to_ask_for():
     assert finding_of(RULE, history) is None
 
 
-def test_an_absent_gradient_is_not_zero():
-    absent = {Statistic.GRADIENT_MAX_ABS: set_to(np.nan, columns=[0, 1])}
-    assert finding_of(RULE, with_series(mlp_history(4, rows=4), absent)) is None
+def without_gradient(columns, count=np.nan):
+    absent = {Statistic.GRADIENT_MAX_ABS: set_to(np.nan, columns=columns)}
+    absent[Statistic.GRADIENT_NON_FINITE] = set_to(count, columns=columns)
+    return with_series(mlp_history(4, rows=4), absent)
+
+
+def test_an_absent_gradient_on_the_way_to_the_prediction_is_a_cut():
+    finding = finding_of(RULE, without_gradient([0, 1]))
+    assert (finding.severity, finding.layers) == ("warning", ["dense_0"])
+
+
+def test_an_absent_gradient_beside_the_way_is_not_zero():
+    beside = with_layers(
+        without_gradient([0, 1]), lambda layer: dataclasses.replace(layer, trunk=False)
+    )
+    assert finding_of(RULE, beside) is None
+
+
+def test_a_gradient_that_is_no_number_is_another_rules():
+    assert finding_of(RULE, without_gradient([0, 1], count=3.0)) is None
 
 
 def test_embedding_rows_that_are_not_in_the_batch_do_not_count():
