@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from initwatch.capture.activations import own_function
+from initwatch.capture.backends.protocol import Backend
 from initwatch.capture.observer import Observer
 from initwatch.records.output import Output
 
@@ -40,11 +41,12 @@ _PASSING: tuple[type, ...] = (
 )
 
 
-def describe_output(observer: Observer, paths: Mapping[int, str]) -> Output:
+def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, str]) -> Output:
     """The model's prediction and its loss; an empty ``Output`` where there are several.
 
     Args:
         observer: what one step showed.
+        backend: whose tensors these are.
         paths: id(layer) -> its path.
     """
     given = observer.labels
@@ -62,6 +64,7 @@ def describe_output(observer: Observer, paths: Mapping[int, str]) -> Output:
         high=high,
         loss=loss,
         from_logits=from_logits,
+        logits_read=backend.reads_logits(given[1]),
     )
 
 

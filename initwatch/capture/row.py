@@ -100,7 +100,7 @@ def build_row(
     inputs = [x for x in observer.inputs if _is_signal(x)]
     for i, x in enumerate(inputs):
         asked.add(Source.INPUT, i, reductions.gradient_sums, reductions.matrix(x))
-    output = describe_output(observer, paths)
+    output = describe_output(observer, backend, paths)
     y: Any = observer.labels[0] if observer.labels is not None else None
     if hasattr(y, "shape") and math.prod(d or 1 for d in y.shape) > 0:
         told = reductions.matrix(backend.of_all_examples(y))

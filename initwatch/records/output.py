@@ -15,6 +15,8 @@ class Output:
         loss: canonical name of the compiled loss, such as ``binary_crossentropy``; empty if it is
             a function of the user's own.
         from_logits: whether the loss applies the output's activation itself.
+        logits_read: whether the backend hands the loss what stands before that activation, as
+            Keras does on TensorFlow.
     """
 
     layer: str = ""
@@ -24,3 +26,4 @@ class Output:
     high: float = float("inf")
     loss: str = ""
     from_logits: bool = False
+    logits_read: bool = False

@@ -302,6 +302,9 @@ class JaxBackend:
     def apart(self, x: Any) -> Any:
         return x
 
+    def reads_logits(self, prediction: Any) -> bool:
+        return False
+
     def sum_of_squares(self, x: Any) -> Any:
         return jnp.sum(jnp.square(x))
 

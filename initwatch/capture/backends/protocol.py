@@ -177,6 +177,9 @@ class Backend(Protocol):
     def apart(self, x: Any) -> Any:
         """A tensor equal to ``x``; reading it leaves the compiler free to regroup ``x``."""
 
+    def reads_logits(self, prediction: Any) -> bool:
+        """True if Keras's cross-entropies take the logits behind this prediction, not it."""
+
     def sum_of_squares(self, x: Any) -> Any:
         """sum(x^2) of a float32 tensor, in one pass over it where the backend can."""
 

@@ -328,6 +328,11 @@ def _behind_moves(x: Any) -> Any:
     return x
 
 
+def _ends_in_probabilities(x: Any) -> bool:
+    """True for the output of a softmax or sigmoid operation in a graph."""
+    return not tf.executing_eagerly() and hasattr(x, "op") and x.op.type in ("Softmax", "Sigmoid")
+
+
 def _sum(*terms: Any) -> Any:
     return reduce(tf.add, terms)
 
@@ -439,7 +444,9 @@ class TensorFlowBackend:
         return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
     def tap(self, x: Any, on_gradient: Callable[[Any], None] | None, inputs: list[Any]) -> Any:
-        if on_gradient is None:
+        if on_gradient is None or (not hasattr(x, "_keras_logits") and _ends_in_probabilities(x)):
+            # Keras's losses look at the very operation that made a prediction: behind an
+            # identity they would compute it otherwise
             return x
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -554,6 +561,9 @@ class TensorFlowBackend:
                 experimental_attributes={"_noinline": True},
             )
         return self._again[key]
+
+    def reads_logits(self, prediction: Any) -> bool:
+        return hasattr(prediction, "_keras_logits") or _ends_in_probabilities(prediction)
 
     def sum_of_squares(self, x: Any) -> Any:
         # half the sum; reduce_sum(square(x)) writes the squares first

@@ -288,6 +288,9 @@ class TorchBackend:
     def apart(self, x: Any) -> Any:
         return x
 
+    def reads_logits(self, prediction: Any) -> bool:
+        return False
+
     def sum_of_squares(self, x: Any) -> Any:
         flat = x.reshape(-1)
         return torch.dot(flat, flat)

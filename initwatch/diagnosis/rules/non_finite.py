@@ -32,8 +32,8 @@ class NonFinite:
         Elements that are NaN or infinite are counted in every output, delta, gradient and
         weight; one is enough.
     What it does not flag:
-        Steps that float16 loss scaling skips: their gradients overflow by design, and the
-        optimizer throws them away.
+        Steps that float16 loss scaling skips, unless there are 20 in a row: their gradients
+        overflow by design, and the optimizer throws them away.
 
     References:
         IEEE 754; Micikevicius et al. 2018 (loss scaling).
@@ -46,8 +46,14 @@ class NonFinite:
     retracted: ClassVar[bool] = False
     persists: ClassVar[bool] = True
 
+    skips: int = 20  # a scale of 2^15, Keras's first, is 1/32 after so many halvings
+
     def check(self, history: History) -> Iterator[Finding]:
-        if not len(history.steps) or history.last(Statistic.SKIPPED, 1)[0, 0]:
+        if not len(history.steps):
+            return
+        skipped = history.last(Statistic.SKIPPED, self.skips)[:, 0]
+        # the scale is halved at each skip: what has not passed by then is not the scale's doing
+        if skipped[-1] and (len(skipped) < self.skips or not skipped.all()):
             return
         counts: dict[str, int] = {}
         affected: dict[str, None] = {}

@@ -87,8 +87,16 @@ class OutputLossMismatch:
         unit="mean square of what cannot be predicted / variance of the labels",
         source="half of what there is to explain: the best fit has an R2 below 0.5",
     )
+    partly_out_of_reach: Threshold = threshold(
+        0.2,
+        unit="the same",
+        source="tanh under standardised normal labels, which learns, leaves 0.15 out",
+    )
     one_hot_sum: Threshold = threshold(
         0.02, unit="|mean sum of a row - 1|", source="label smoothing keeps the sum at 1"
+    )
+    several: Threshold = threshold(
+        0.1, unit="|mean sum of a row - 1|", source="labels of one class a row are at 0 exactly"
     )
     min_rows: int = 2
 
@@ -158,11 +166,11 @@ class OutputLossMismatch:
                 f"{loss} compares classes, one a unit, and the output has a single unit.",
             )
         if loss in _BINARY | _CATEGORICAL and not output.from_logits:
-            yield from self._no_probability(output)
+            yield from self._no_probability(output, history)
         if loss in _BINARY | _CATEGORICAL and output.from_logits and name in _PROBABILITIES:
             yield _Fault(
-                "info",
-                "warning",
+                "info" if output.logits_read else "warning",
+                "warning" if output.logits_read else "error",
                 "times_normalized",
                 2.0,
                 1.0,
@@ -208,7 +216,7 @@ class OutputLossMismatch:
                     f"{loss} wants one class a row; the labels of a row add up to {total:.3g}.",
                 )
 
-    def _no_probability(self, output: Output) -> Iterator[_Fault]:
+    def _no_probability(self, output: Output, history: History) -> Iterator[_Fault]:
         name, loss = output.activation, output.loss
         if not name:
             return
@@ -233,6 +241,16 @@ class OutputLossMismatch:
                 "probability of its own.",
             )
         elif loss in _BINARY and name == "softmax" and output.units > 1:
+            total = float(np.median(history.series[Statistic.LABEL_MEAN])) * output.units
+            if abs(total - 1.0) > self.several:
+                yield _Fault(
+                    "warning",
+                    "error",
+                    "label_row_sum",
+                    total,
+                    1.0,
+                    f"The labels of a row add up to {total:.3g}, the outputs of a softmax to 1.",
+                )
             yield _Fault(
                 "info",
                 "warning",
@@ -251,10 +269,10 @@ class OutputLossMismatch:
         if known.any():
             share = float(np.median(beyond[known] / variance[known]))
             if share > 0.0:
-                beyond_hope = share > self.out_of_reach
+                beyond_hope, hurts = share > self.out_of_reach, share > self.partly_out_of_reach
                 yield _Fault(
-                    "error" if beyond_hope else "info",
-                    "error" if beyond_hope else "warning",
+                    "error" if beyond_hope else "warning" if hurts else "info",
+                    "error" if hurts else "warning",
                     "out_of_reach",
                     share,
                     self.out_of_reach,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,16 +60,17 @@ class ZeroGradient:
         # a gradient that is NaN has a count of what is not finite, one that is absent has not
         counted = history.last(Statistic.GRADIENT_NON_FINITE, self.window)
         absent: NDArray[np.bool_] = np.all(np.isnan(counted), axis=0)
+        order = {layer.path: i for i, layer in enumerate(history.layers)}
         trunk = [layer.path for layer in history.layers if layer.trunk and not layer.is_output]
         by_layer: dict[str, list[bool]] = {}
         for i, variable in enumerate(history.variables):
             if present[i]:
                 by_layer.setdefault(variable.layer, []).append(bool(zero[i]))
-            elif absent[i] and present.any() and _within(variable.layer, trunk):
+            elif absent[i] and present.any() and _layer_of(variable.layer, order) in trunk:
                 # every path from the input to the prediction leads through it, and none back
                 by_layer.setdefault(variable.layer, []).append(True)
-        order = {layer.path: i for i, layer in enumerate(history.layers)}
-        layers = [path for path, flags in by_layer.items() if all(flags)]
+        whole = [path for path, flags in by_layer.items() if all(flags)]
+        layers = list(dict.fromkeys(_layer_of(path, order) for path in whole))
         if not layers:
             return
         layers.sort(key=lambda path: order.get(path, len(order)))
@@ -95,6 +96,9 @@ class ZeroGradient:
         )
 
 
-def _within(path: str, layers: list[str]) -> bool:
-    """True for one of the layers, or a part of it, such as the cell of an RNN."""
-    return any(path == layer or path.startswith(f"{layer}/") for layer in layers)
+def _layer_of(path: str, layers: Mapping[str, int]) -> str:
+    """The layer itself, or the one it is a part of, such as the RNN of a cell."""
+    owner = path
+    while owner and owner not in layers:
+        owner = owner.rpartition("/")[0]
+    return owner or path

@@ -237,10 +237,11 @@ sick("no_input", "relu_he", "stalled_loss", "preprocessing makes every input zer
     "zero_gradient dead_relu vanishing_signal", inputs=times(0))
 sick("one_token", "text", "stalled_loss", "every word is out of the vocabulary",
     inputs=lambda x: np.minimum(x, 1))
-sick("shuffled_digits", "sgd", "stalled_loss", "labels of other rows", targets=shuffled)
-sick("shuffled_waves", "gru", "stalled_loss", "labels of other rows", targets=shuffled)
-sick("shuffled_masks", "unet", "stalled_loss", "masks of other images", targets=shuffled)
-sick("shuffled_values", "regression_sgd", "stalled_loss", "values of other rows", targets=shuffled)
+# long enough to stand still; a network that learns such rows by heart trains well, and what
+# that is worth only held-out rows tell
+sick("shuffled_waves", "gru", "stalled_loss", "labels of other rows", targets=shuffled, epochs=8)
+sick("shuffled_masks", "unet", "stalled_loss", "masks of other images", targets=shuffled,
+    epochs=16)
 
 
 # ---------------------------------------------------------------- output and loss
@@ -323,7 +324,7 @@ sick("decay_eats_weights", "adamw", "update_too_large", "weight decay of 200",
     "vanishing_signal stalled_loss vanishing_gradient", settings={"weight_decay": 200.0})
 sick("penalty_eats_weights", "l2", "stalled_loss", "L2 penalty of 10 instead of 0.01",
     "update_too_large vanishing_signal vanishing_gradient dead_relu",
-    options={"kernel_regularizer": regularizers.L2(10.0)})
+    options={"kernel_regularizer": regularizers.L2(10.0)}, epochs=12)
 
 
 # ---------------------------------------------------------------- steps too small
@@ -345,7 +346,7 @@ sick("adam_tiny", "default_2", "update_too_small", "learning rate 1e4 times too 
 sick("sgd_tiny", "sgd", "update_too_small", "learning rate 1e4 times too small",
     "stalled_loss " + STANDS_STILL, rate=1e-5)
 sick("lstm_tiny", "lstm", "update_too_small", "learning rate 1e4 times too small",
-    "stalled_loss " + STANDS_STILL, rate=5e-7)
+    "stalled_loss " + STANDS_STILL, rate=5e-7, epochs=8)
 sick("cnn_tiny_rate", "cnn", "update_too_small", "learning rate 1e4 times too small",
     "stalled_loss " + STANDS_STILL, rate=1e-7)
 sick("clipped_to_nothing", "clipped", "update_too_small", "clipped to a norm of 1e-5",

@@ -10,6 +10,15 @@ from tests.diagnosis.histories import finding_of, mlp_history, set_to, with_seri
 RULE = NonFinite()
 
 
+def test_twenty_skipped_steps_in_a_row_are_no_longer_the_scales_doing():
+    for rows, flagged in ((19, False), (20, True)):
+        history = with_series(
+            mlp_history(2, rows=rows),
+            {Statistic.SKIPPED: set_to(1.0), Statistic.GRADIENT_NON_FINITE: set_to(1.0)},
+        )
+        assert bool(list(RULE.check(history))) == flagged
+
+
 def spoil(kernels, biases):
     kernels[2][5, 7] = np.nan
 

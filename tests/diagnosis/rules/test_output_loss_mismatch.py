@@ -15,7 +15,9 @@ SPARSE, SQUARED = "sparse_categorical_crossentropy", "mean_squared_error"
 NOISE = 0.02 * np.random.default_rng(0).normal(size=200)
 
 
-def predicting(activation, units, loss, labels, *, low=-np.inf, high=np.inf, logits=False):
+def predicting(
+    activation, units, loss, labels, *, low=-np.inf, high=np.inf, logits=False, read=False
+):
     """A history of three steps that saw ``labels``; the loss does not matter yet."""
     y = np.asarray(labels, float)
     beyond = np.mean(np.square(y - np.clip(y, low, high)))
@@ -30,7 +32,7 @@ def predicting(activation, units, loss, labels, *, low=-np.inf, high=np.inf, log
     history = history_of(
         [plain("output", "Dense", units)], series={k: [[v]] * 3 for k, v in told.items()}
     )
-    output = Output("output", activation, units, low, high, loss, logits)
+    output = Output("output", activation, units, low, high, loss, logits, read)
     return dataclasses.replace(history, output=output)
 
 
@@ -67,12 +69,15 @@ CANNOT_WORK = {
 CUT_OFF = {
     "relu, binary": predicting("relu", 1, BINARY, HALF, low=0),
     "linear, categorical": predicting("linear", 4, CATEGORICAL, ONE_HOT),
+    "softmax twice": predicting("softmax", 4, SPARSE, [0, 1], logits=True),
+    "softmax, two labels a row": predicting("softmax", 4, BINARY, [[1, 1, 0, 0]]),
+    "relu, a third out of reach": predicting("relu", 1, SQUARED, np.linspace(-4, 6, 50), low=0),
     "tanh, numbers": predicting("tanh", 4, SPARSE, [0, 1, 2, 3], low=-1, high=1),
 }
 OFTEN_WORKS = {
     "sigmoid, categorical": predicting("sigmoid", 4, CATEGORICAL, ONE_HOT),
     "softmax, multi-label": predicting("softmax", 4, BINARY, ONE_HOT),
-    "softmax and from_logits": predicting("softmax", 4, SPARSE, [0, 1], logits=True),
+    "softmax and from_logits": predicting("softmax", 4, SPARSE, [0, 1], logits=True, read=True),
     "squared error of classes": predicting("sigmoid", 1, SQUARED, HALF, low=0, high=1),
     "a few out of reach": predicting("relu", 1, SQUARED, np.linspace(-1, 9, 50), low=0),
     "two classes a row": predicting("softmax", 4, CATEGORICAL, [[1, 1, 0, 0]]),
