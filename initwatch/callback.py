@@ -25,7 +25,7 @@ from initwatch.measurement.trend import has_jumped
 from initwatch.outlets.console import ConsoleOutlet
 from initwatch.outlets.outlet import Outlet
 from initwatch.outlets.tensorboard import TensorBoardOutlet
-from initwatch.records import Advice, Finding, Report, Subject
+from initwatch.records import Advice, Finding, History, Report, Subject
 from initwatch.records.finding import SEVERITIES, Severity
 from initwatch.records.training import Training
 from initwatch.records.update import Histogram, Update
@@ -114,10 +114,30 @@ class Watch:
         """After the last batch."""
         if self._session is not None:
             self._session.disarm()
+        self._judge_the_last()
         report = self.report()
         for outlet in self.outlets:
             with self._contained(outlet):
                 outlet.close(report)
+
+    def _judge_the_last(self) -> None:
+        """Past the first rows rules are asked every few steps: the newest have not been judged."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+        found = self._judged(recorder.history(), last=True)
+        if found:
+            self._emit(
+                Update(
+                    step=recorder.last_step,
+                    layers=recorder.layers,
+                    variables=recorder.variables,
+                    values={},
+                    histograms=(),
+                    news=tuple(found),
+                    report=self.report(),
+                )
+            )
 
     # ------------------------------------------------------------------ a sampled step
 
@@ -130,28 +150,21 @@ class Watch:
         for i, row in enumerate(sample.rows):
             measurement = measure(row, structure.layout, outputs)
             values = self._recorder.add(measurement, sample.active[i], structure.layout)
-            found: list[Finding] = []
             history = self._recorder.history()
-            with self._faults.contained("rules", "no further diagnosis in this run."):
-                found = self._engine.judge(history)
-            if found:
-                with self._faults.contained("advice", "findings come without advice."):
-                    active = [f for f in self._engine.findings if f.state == "active"]
-                    self._advice = advise(active, history, self._training)
+            found = self._judged(history)
             news += found
             newest = i == len(sample.rows) - 1
-            update = Update(
-                step=measurement.step,
-                layers=structure.layers,
-                variables=structure.variables,
-                values=values,
-                histograms=_histograms(sample) if newest else (),
-                news=tuple(found),
-                report=self.report(),
+            self._emit(
+                Update(
+                    step=measurement.step,
+                    layers=structure.layers,
+                    variables=structure.variables,
+                    values=values,
+                    histograms=_histograms(sample) if newest else (),
+                    news=tuple(found),
+                    report=self.report(),
+                )
             )
-            for outlet in self.outlets:
-                with self._contained(outlet):
-                    outlet.emit(update)
             if found or has_jumped(history.losses):
                 self._agenda.alarm(self.batch - 1)
         if news:
@@ -159,6 +172,22 @@ class Watch:
                 with self._faults.contained("listener", "nobody is told of this finding."):
                     listener(news)
         self.progress = True
+
+    def _judged(self, history: History, last: bool = False) -> list[Finding]:
+        """What is newly found; what is to be done about it is worked out anew."""
+        found: list[Finding] = []
+        with self._faults.contained("rules", "no further diagnosis in this run."):
+            found = self._engine.judge(history, last)
+        if found:
+            with self._faults.contained("advice", "findings come without advice."):
+                active = [f for f in self._engine.findings if f.state == "active"]
+                self._advice = advise(active, history, self._training)
+        return found
+
+    def _emit(self, update: Update) -> None:
+        for outlet in self.outlets:
+            with self._contained(outlet):
+                outlet.emit(update)
 
     def _contained(self, outlet: Outlet) -> Any:
         """Containment of an outlet's fault: it is reported once and the outlet left out."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from initwatch.diagnosis.course import course_of
 from initwatch.measurement.profile import DepthFit, fit_over_depth
-from initwatch.measurement.trend import trend_of
 from initwatch.records import History, LayerSpec, Statistic
 from initwatch.theory.propagation import DEPTH_SCALES
 
@@ -129,15 +129,9 @@ def too_short(history: History) -> str | None:
 
 
 def learns(history: History) -> bool:
-    """True if the loss has fallen beyond its noise since the first step seen.
-
-    Mann-Kendall's z below -3 (one chance in 700) and a fall by 2 %.
-    """
-    losses = history.losses[np.isfinite(history.losses)]
-    if len(losses) < 10:
-        return False
-    trend = trend_of(losses)
-    return trend.z < -3.0 and trend.fall > 0.02
+    """True if the loss has fallen beyond its noise since the first step seen."""
+    course = course_of(history, 10)
+    return course is not None and course.falls
 
 
 def speaks(history: History) -> bool:

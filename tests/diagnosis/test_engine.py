@@ -266,3 +266,20 @@ def test_past_the_first_rows_rules_are_asked_every_few_steps_and_at_once_when_th
     assert 69 in late  # the step whose loss is not finite
     assert max(b - a for a, b in itertools.pairwise(asked)) == EVERY_STEPS
     assert len(late) <= (100 - EVERY_ROW) / EVERY_STEPS + 1
+
+
+def test_the_end_of_a_run_is_judged_whenever_the_last_time_was():
+    rule = Scripted("IW901", [[]] * 40 + [[found()]])
+    engine, _ = engine_of(rule)
+
+    def at(rows, last=False):
+        return codes(engine.judge(dataclasses.replace(HISTORY, steps=np.arange(rows)), last))
+
+    for rows in range(1, 41):
+        at(rows)
+    rule.script = [[found()]]
+    assert at(41) == []
+    assert at(41, last=True) == ["IW901"]
+    calls = rule.calls
+    assert at(41, last=True) == []
+    assert rule.calls == calls  # nothing new to ask about

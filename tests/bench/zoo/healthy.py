@@ -30,6 +30,13 @@ def restarts():
     return schedules.CosineDecayRestarts(3e-3, first_decay_steps=40)
 
 
+def scaled(factor):
+    def cross_entropy(y, predicted):
+        return factor * losses.sparse_categorical_crossentropy(y, predicted)
+
+    return cross_entropy
+
+
 def staircase():
     return schedules.ExponentialDecay(3e-3, 50, 0.5, staircase=True)
 
@@ -142,6 +149,13 @@ like("staircase", "relu_he", rate=staircase)
 like("tiny_batch", "default_2", batch=4, epochs=1)
 like("large_batch", "default_2", batch=2000, epochs=120, rate=3e-3)
 like("unit_inputs", "default_2", data=data.images, rate=3e-3)
+like("bytes_norm", "cnn_norm", inputs=lambda x: 255.0 * x)
+like("bytes", "unit_inputs", inputs=lambda x: 255.0 * x, rate=1e-3, epochs=8)
+like("dim", "unit_inputs", inputs=lambda x: x / 255.0, rate=1e-2, epochs=12)
+like("summed", "default_2", loss=losses.SparseCategoricalCrossentropy(reduction="sum"))
+like("millionfold", "sgd", loss=scaled(1e6), rate=1e-7)
+like("millionth", "sgd", loss=scaled(1e-6), rate=1e5)
+like("very_wide", "default_2", options={"width": 2048}, epochs=2)
 like("l2", "default_2", options={"kernel_regularizer": "l2"}, rate=3e-3)
 like("dropout", "relu_he", options={"dropout": 0.5}, epochs=8)
 like("half", "relu_he", policy="mixed_float16")
