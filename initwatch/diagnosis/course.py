@@ -110,17 +110,31 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
         finite=not lost,
         steps=int(steps[-1] - steps[0]),
-        stands=_stands(losses, history.trivial_losses[finite]),
+        stands=_stands(steps, losses, history.trivial_losses[finite]),
     )
+
+
+NEWER_POINTS = 30  # losses in which a run that goes on falling would show it
+
+
+def newer_part(steps: NDArray[np.int64]) -> int:
+    """Where the newer half of int64[n] steps begins, with 30 of them or half of them at least.
+
+    Sampling thins out: half of the losses may all be from the first tenth of the run.
+    """
+    middle = int(np.searchsorted(steps, (steps[0] + steps[-1]) / 2.0))
+    return max(len(steps) // 2, min(middle, len(steps) - NEWER_POINTS))
 
 
 def _falls(trend: Trend) -> bool:
     return trend.z < -SIGNIFICANT and trend.fall > 0.02
 
 
-def _stands(losses: NDArray[np.float64], guesses: NDArray[np.float64]) -> bool:
-    half = len(losses) // 2
-    newer, known = losses[half:], guesses[half:] > 0.0
+def _stands(
+    steps: NDArray[np.int64], losses: NDArray[np.float64], guesses: NDArray[np.float64]
+) -> bool:
+    begin = newer_part(steps)
+    newer, known = losses[begin:], guesses[begin:] > 0.0
     if len(newer) < MIN_POINTS or not known.any() or _falls(trend_of(newer)):
         return False
-    return bool(np.median(newer[known] / guesses[half:][known]) >= AT_GUESS)
+    return bool(np.median(newer[known] / guesses[begin:][known]) >= AT_GUESS)

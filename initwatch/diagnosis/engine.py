@@ -95,7 +95,7 @@ class Engine:
         if finding.code in self._gone:
             return True
         persists = getattr(self._rules[finding.code], "persists", False)
-        return self._learns_well and not persists
+        return self._learns_well and not persists and finding.severity != "info"
 
     @property
     def findings(self) -> list[Finding]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from initwatch.diagnosis.course import newer_part
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import Finding, History, Statistic
@@ -88,8 +89,9 @@ class StalledLoss:
         if self._falls(trend_of(losses)):
             # what fell to a guess and stands still since is judged by its newer half; below a
             # guess it could be a slow fall under noise
-            begin = len(losses) // 2
-            long_enough = steps[-1] - steps[begin] >= self.min_span and begin >= self.min_points
+            begin = newer_part(steps)
+            long_enough = steps[-1] - steps[begin] >= self.min_span
+            long_enough &= len(losses) - begin >= self.min_points
             constant = history.trivial_losses[finite][begin:]
             known = constant > 0.0
             if not long_enough or not known.any():
