@@ -45,7 +45,7 @@ class OscillatingLoss:
     swing: Threshold = threshold(
         0.5,
         unit="swing / loss of a constant guess",
-        source="spans of 4 batches of 4 rows of a healthy classifier differ by up to 0.35",
+        source="healthy trainings swing so by 0.35 at most (tests.bench.zoo.figures)",
     )
     turns: int = 3
     spans: int = 20
