@@ -1,0 +1,102 @@
+"""What is known of the prediction, the loss, the labels and the inputs, on every backend."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, losses
+
+from initwatch.records import Output, Statistic
+from tests.capture.watching import Watching
+
+BATCH = 16
+
+
+def seen(model, loss, x, y):
+    """What is known of the output, and the newest row of each statistic."""
+    model.compile("sgd", loss)
+    watch = Watching()
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[watch])
+    row = [update.values for update in watch.updates if update.values][-1]
+    return watch._watch._recorder.output, row
+
+
+def rows(n=32, width=5, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, width)).astype("float32")
+
+
+def dense(units, activation=None):
+    return keras.Sequential([keras.Input((5,)), layers.Dense(units, activation, name="last")])
+
+
+def test_inputs_and_labels_are_those_of_the_batch():
+    x, y = 3.0 * rows() + 1.0, rows(width=2, seed=1)
+    output, row = seen(dense(2, "tanh"), "mse", x, y)
+    newest, told = x[-BATCH:].astype(float), y[-BATCH:].astype(float)
+    expected = {
+        Statistic.INPUT_MEAN: newest.mean(),
+        Statistic.INPUT_STD: newest.std(),
+        Statistic.INPUT_RMS: np.sqrt(np.mean(newest**2)),
+        Statistic.INPUT_MAX_ABS: np.abs(newest).max(),
+        Statistic.LABEL_MEAN: told.mean(),
+        Statistic.LABEL_STD: told.std(),
+        Statistic.LABEL_MIN: told.min(),
+        Statistic.LABEL_MAX: told.max(),
+        Statistic.LABEL_OUT_OF_REACH: np.mean(np.square(told - np.clip(told, -1, 1))),
+    }
+    for name, value in expected.items():
+        assert row[name][0] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+    assert row[Statistic.LABEL_WHOLE_FRACTION][0] == 0.0
+    assert (output.low, output.high, output.loss) == (-1.0, 1.0, "mean_squared_error")
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "logits"),
+    [
+        ("binary_crossentropy", "binary_crossentropy", False),
+        (losses.BinaryCrossentropy(from_logits=True), "binary_crossentropy", True),
+        (losses.MeanAbsoluteError(), "mean_absolute_error", False),
+        (losses.mean_squared_error, "mean_squared_error", False),
+        (lambda y, p: keras.ops.mean((y - p) ** 2), "", False),
+    ],
+)
+def test_the_loss_is_known_by_its_name(loss, name, logits):
+    output, _ = seen(dense(1, "sigmoid"), loss, rows(), np.ones((32, 1)))
+    assert (output.loss, output.from_logits) == (name, logits)
+    assert (output.activation, output.units) == ("sigmoid", 1)
+    assert output.layer.endswith("last")
+
+
+def ending(*more):
+    return keras.Sequential([keras.Input((5,)), layers.Dense(4, name="last"), *more])
+
+
+@pytest.mark.parametrize(
+    ("model", "activation"),
+    [
+        (lambda: ending(), "linear"),
+        (lambda: ending(layers.Activation("softmax")), "softmax"),
+        (lambda: ending(layers.Softmax()), "softmax"),
+        (lambda: ending(layers.ReLU()), "relu"),
+        (lambda: ending(layers.Reshape((2, 2)), layers.Reshape((4,))), "linear"),
+        (lambda: ending(layers.Dropout(0.5)), ""),
+    ],
+)
+def test_the_last_activation_is_found_where_it_is(model, activation):
+    output, _ = seen(model(), "mse", rows(), np.ones((32, 4)))
+    assert output.activation == activation
+
+
+def test_several_outputs_are_not_judged():
+    start = keras.Input((5,))
+    model = keras.Model(start, [layers.Dense(1)(start), layers.Dense(2)(start)])
+    output, row = seen(model, ["mse", "mse"], rows(), [np.ones((32, 1)), np.ones((32, 2))])
+    assert output == Output()
+    assert Statistic.LABEL_MIN not in row
+
+
+def test_indices_are_no_inputs():
+    start = keras.Input((5,), dtype="int32")
+    x = layers.Flatten()(layers.Embedding(10, 3)(start))
+    model = keras.Model(start, layers.Dense(1)(x))
+    _, row = seen(model, "mse", np.ones((32, 5), int), np.ones((32, 1)))
+    assert Statistic.INPUT_RMS not in row
