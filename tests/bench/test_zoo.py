@@ -2,8 +2,12 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.bench.zoo.cases import SYMPTOMS
 from tests.bench.zoo.healthy import HEALTHY
+from tests.bench.zoo.runner import reports
+from tests.bench.zoo.score import alarms, matching
 from tests.bench.zoo.sick import SICK
 from tests.bench.zoo.truth import harmless, measured, unlearnt
 
@@ -32,3 +36,22 @@ def test_truth_was_measured_and_is_as_claimed():
     assert known.keys() == HEALTHY.keys() | SICK.keys()
     assert unlearnt(known) == []
     assert harmless(known) == []
+
+
+# one of each kind, of those that train fastest; `python -m tests.bench.zoo` runs them all
+SHORT = """
+default_2 continued binary regression
+relu_zeros bias_negative softmax_one_unit adam_tiny nan_input cut_code
+""".split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_walk_through_the_zoo(name):
+    (found,), problems = (reports(name, 1)[key] for key in ("found", "problems"))
+    assert problems == []
+    if name in HEALTHY:
+        assert alarms(found) == []
+        return
+    assert any(SICK[name].names(f["layer"]) or not SICK[name].layers for f in found)
+    assert matching(SICK[name], found)
