@@ -40,8 +40,8 @@ def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
         sums: float64[groups] of each field.
 
     Returns:
-        float64[subjects] of each field: scales are their maximum, sums are added after being
-        brought to that scale.
+        float64[subjects] of each field: scales and ends are those of all, sums are added after
+        being brought to that scale.
     """
     owners, n = place.owners, len(place.subjects)
     scale = np.full(n, -np.inf)
@@ -50,7 +50,12 @@ def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
     for name, values in sums.items():
         if name == "scale":
             continue
-        power = {"sum": 1, "square": 2}.get(name, 0)
+        if name in ("low", "high"):
+            end = np.minimum if name == "low" else np.maximum
+            out[name] = np.full(n, np.inf if name == "low" else -np.inf)
+            end.at(out[name], owners, values)
+            continue
+        power = {"sum": 1, "square": 2, "excess": 2}.get(name, 0)
         share = np.where(scale[owners] > 0.0, (sums["scale"] / scale[owners]) ** power, 1.0)
         out[name] = np.bincount(owners, values * share, minlength=n)
         if name in ("slope", "spread"):

@@ -7,7 +7,8 @@ from initwatch.measurement.layout import FIELDS, HEADER, Layout, Place, Source
 from initwatch.measurement.moments import merged
 
 # Weights and updates are the same in all replicas, and so is the summed gradient.
-OF_EXAMPLES = (Source.ACTIVATION, Source.DELTA, Source.INPUT)
+# Labels that every replica was given in whole count more often, which changes no statistic.
+OF_EXAMPLES = (Source.ACTIVATION, Source.DELTA, Source.INPUT, Source.LABEL)
 
 
 def whole_step(rows: NDArray[np.float32], layout: Layout, share: float) -> NDArray[np.float32]:

@@ -272,3 +272,13 @@ def test_labels_have_a_range_and_a_part_out_of_reach():
     assert found[Statistic.LABEL_STD] == pytest.approx(np.std(y), rel=1e-6)
     # beyond half of the largest, 2
     assert found[Statistic.LABEL_OUT_OF_REACH] == pytest.approx((4.0 + 0.25) / 6, rel=1e-6)
+
+
+def test_labels_of_two_processes_are_those_of_one():
+    x, y = np.array([[1.0], [2.0]]), np.array([[-7.0], [0.25], [3.0]])
+    both = one(Source.LABEL, np.concatenate([x, y]))
+    parts = measured(*((Source.LABEL, 0, sums_of(Source.LABEL, part)) for part in (x, y))).values
+    for statistic, value in both.items():
+        if statistic is Statistic.LABEL_OUT_OF_REACH:
+            continue  # the stand-in of the sums measures from half of each part's own scale
+        assert parts[statistic][0] == pytest.approx(value, rel=1e-6), statistic
