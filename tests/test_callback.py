@@ -321,6 +321,16 @@ def test_a_sick_run_says_layer_step_evidence_and_advice(capsys):
     assert flat.endswith("(6 steps measured up to step 5).")
 
 
+def test_what_is_only_worth_knowing_is_not_said_on_the_way(capsys):
+    watch = initwatch.InitWatch()
+    x, y = data()
+    build().fit(20.0 * x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    known = [f for f in watch.report.findings if f.code == "IW601"]
+    assert [f.severity for f in known] == ["info"]
+    assert "IW601" not in capsys.readouterr().out
+    assert "IW601" in str(watch.report)
+
+
 def test_console_false_is_silent(capsys):
     fit(build(), initwatch.InitWatch(console=False))
     assert capsys.readouterr().out == ""

@@ -21,9 +21,6 @@ _ALIASES = {
     "MeanSquaredError": "mean_squared_error",
     "mse": "mean_squared_error",
     "MSE": "mean_squared_error",
-    "MeanAbsoluteError": "mean_absolute_error",
-    "mae": "mean_absolute_error",
-    "MAE": "mean_absolute_error",
 }
 KNOWN = frozenset(_ALIASES.values())
 
@@ -54,8 +51,8 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
 
     Cross-entropies: the entropy of the batch's label frequencies in nats, with Miller's and
     Madow's correction (classes seen - 1) / 2n for small batches (Miller 1955). Squared error:
-    the unbiased variance of the targets, each output by itself. Absolute error: their mean
-    distance from the median, with the same factor n / (n - 1).
+    the unbiased variance of the targets, each output by itself. Absolute error has no such
+    correction that holds for small batches of every distribution: its guess is not known.
     """
     if name == "sparse_categorical_crossentropy":
         classes = y_pred.shape[-1]
@@ -77,9 +74,6 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
         both = ops.stack([share, 1.0 - share], axis=-1)
         outputs = ops.cast(ops.size(share), "float32")
         return _entropy(both, labels) / outputs
-    if name == "mean_absolute_error":
-        distance = ops.mean(ops.abs(y - ops.median(y, axis=0)))
-        return distance * labels / ops.maximum(labels - 1.0, 1.0)
     return ops.mean(ops.square(y - share)) * labels / ops.maximum(labels - 1.0, 1.0)
 
 

@@ -37,7 +37,8 @@ class ConsoleOutlet:
         self._said = set()
 
     def emit(self, update: Update) -> None:
-        for finding in update.news:
+        # what is only worth knowing stands in the report
+        for finding in (f for f in update.news if f.severity != "info"):
             self._print(self._block(finding, update.report.advice))
 
     def note(self, text: str) -> None:

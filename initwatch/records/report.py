@@ -44,7 +44,10 @@ def report_lines(report: Report) -> list[str]:
     for finding in in_order(report.findings):
         lines += [headline(finding), *body_lines(finding, report.advice, said), ""]
     lines.append(closing_line(report))
-    lines += [f"not judged: {code}: {reason}." for code, reason in report.abstained.items()]
+    reasons: dict[str, list[str]] = {}
+    for code, reason in report.abstained.items():
+        reasons.setdefault(reason, []).append(code)
+    lines += [f"not judged: {', '.join(codes)}: {reason}." for reason, codes in reasons.items()]
     lines += [f"initwatch: {problem}" for problem in report.problems]
     return lines
 

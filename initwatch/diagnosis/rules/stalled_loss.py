@@ -123,7 +123,11 @@ class StalledLoss:
         if guess is not None:
             evidence["loss_of_a_constant"] = guess
             evidence["loss_share_of_a_constant"] = share
-        against = f", that of a constant guess ({guess:.4g})" if guess is not None else ""
+        against = ""
+        if guess is not None:
+            near = share < 1.1
+            against = f", {'that of a' if near else 'and a'} constant guess ({guess:.4g})"
+            against += "" if near else " is better"
         yield Finding(
             code=self.code,
             symptom=self.symptom,
