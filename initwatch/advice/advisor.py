@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from initwatch.advice import run, weights
 from initwatch.diagnosis.causes import LEADS_TO
@@ -13,6 +14,9 @@ from initwatch.records.training import Training
 # Findings that a wrong scale of the weights can bring about, and what follows from them.
 SIGNAL_CODES = frozenset({"IW101", "IW103", "IW104", "IW201", "IW202"})
 CONSEQUENCES = frozenset({"IW203", "IW204", "IW301", "IW302", "IW501"})
+
+# Findings that another learning rate answers.
+RATE_CODES = ("IW403", "IW401", "IW402", "IW502", "IW503")
 
 
 def advise(findings: Sequence[Finding], history: History, training: Training) -> list[Advice]:
@@ -33,7 +37,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     codes = set(by_code)
     if "IW602" in codes:
         answers = {"IW602"} | (codes & LEADS_TO["IW602"])
-        answer(answers, run.fit_output(by_code["IW602"], history, training))
+        answer(answers, run.fit_output(by_code["IW602"], history.output))
     if "IW601" in codes and by_code["IW601"].severity != "info":
         answers = {"IW601"} | (codes & LEADS_TO["IW601"]) - answered
         path = next(iter(by_code["IW601"].layers), "")
@@ -63,11 +67,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = followed - answered
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in advice])
     single: dict[str, Callable[[], list[Advice]]] = {
-        "IW403": lambda: run.change_rate(by_code["IW403"], history, training),
-        "IW401": lambda: run.change_rate(by_code["IW401"], history, training),
-        "IW402": lambda: run.change_rate(by_code["IW402"], history, training),
-        "IW502": lambda: run.change_rate(by_code["IW502"], history, training),
-        "IW503": lambda: run.change_rate(by_code["IW503"], history, training),
+        **{
+            code: partial(run.change_rate, by_code[code], history, training)
+            for code in RATE_CODES
+            if code in codes
+        },
         "IW302": lambda: weights.unsaturate(by_code["IW302"], history),
         "IW301": lambda: run.revive(by_code["IW301"], history, training),
         "IW204": lambda: run.give_gradient(by_code["IW204"], history, training),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from initwatch.advice.weights import scale_input
-from initwatch.records import Advice, Finding, History, Statistic
+from initwatch.records import Advice, Finding, History, Output, Statistic
 from initwatch.records.training import Training
 
 EARLY = 10  # optimizer steps: later, the learning rate has had its say
@@ -47,6 +47,19 @@ def other_rate(finding: Finding, training: Training, reason: str, factor: float 
         suggested=new,
         code=code,
         reason=reason,
+        codes=(finding.code,),
+    )
+
+
+def clip_norm(finding: Finding, training: Training) -> Advice:
+    """A bound on the step, beside a smaller rate."""
+    return Advice(
+        layer="",
+        kind="clipping",
+        current="none",
+        suggested="clip the global norm of the gradient",
+        code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
+        reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
         codes=(finding.code,),
     )
 
@@ -99,15 +112,7 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
             "The first steps were finite, so the updates drove the weights out of range "
             "(unless the data holds NaN in places: np.isfinite(x).all() tells).",
         ),
-        Advice(
-            layer="",
-            kind="clipping",
-            current="none",
-            suggested="clip the global norm of the gradient",
-            code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
-            reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
-            codes=(finding.code,),
-        ),
+        clip_norm(finding, training),
     ]
 
 
@@ -179,35 +184,18 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
         )
         return [other_rate(finding, training, reason, factor=10.0)]
     if finding.code == "IW403":
-        rate = training.learning_rate
-        reason = (
-            "The learning rate is 0."
-            if rate == 0.0
-            else "The update is below the last digit of the weights."
-        )
-        if rate == 0.0:
-            return [
-                replace(
-                    other_rate(finding, training, reason),
-                    suggested="0.001",
-                    code=f"keras.optimizers.{training.optimizer}(learning_rate=0.001)",
-                )
-            ]
-        return [other_rate(finding, training, reason, factor=10.0)]
+        if training.learning_rate != 0.0:
+            reason = "The update is below the last digit of the weights."
+            return [other_rate(finding, training, reason, factor=10.0)]
+        code = f"keras.optimizers.{training.optimizer}(learning_rate=0.001)"
+        advice = other_rate(finding, training, "The learning rate is 0.")
+        return [replace(advice, suggested="0.001", code=code)]
     largest = ratio if ratio is not None else _largest_update(history)
     size = "" if largest is None else f" One step changes kernels by {largest:.2g} of their size."
     reason = f"The steps throw the loss about instead of lowering it.{size}"
     return [
         other_rate(finding, training, reason),
-        Advice(
-            layer="",
-            kind="clipping",
-            current="none",
-            suggested="clip the global norm of the gradient",
-            code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
-            reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
-            codes=(finding.code,),
-        ),
+        clip_norm(finding, training),
     ]
 
 
@@ -220,9 +208,8 @@ _OUTPUTS = {
 }
 
 
-def fit_output(finding: Finding, history: History, training: Training) -> list[Advice]:
+def fit_output(finding: Finding, output: Output) -> list[Advice]:
     """Output, loss and labels that belong together."""
-    output = history.output
     units, name = max(output.units, 1), output.activation
     loss = output.loss
     decisive = next(iter(finding.evidence))

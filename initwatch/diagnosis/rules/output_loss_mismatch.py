@@ -205,7 +205,7 @@ class OutputLossMismatch:
                 f"{loss} wants labels from 0 to 1; these go from {low:.4g} to {high:.4g}.",
             )
         if loss == "categorical_crossentropy" and units > 1 and low >= 0.0 and high <= 1.0:
-            total = float(np.median(history.series[Statistic.LABEL_MEAN])) * units
+            total = _row_sum(history)
             if abs(total - 1.0) > self.one_hot_sum:
                 yield _Fault(
                     "info",
@@ -241,7 +241,7 @@ class OutputLossMismatch:
                 "probability of its own.",
             )
         elif loss in _BINARY and name == "softmax" and output.units > 1:
-            total = float(np.median(history.series[Statistic.LABEL_MEAN])) * output.units
+            total = _row_sum(history)
             if abs(total - 1.0) > self.several:
                 yield _Fault(
                     "warning",
@@ -289,3 +289,8 @@ class OutputLossMismatch:
                 2.0,
                 f"The labels are 0 and 1, classes, and {output.loss} is made for quantities.",
             )
+
+
+def _row_sum(history: History) -> float:
+    """What the labels of a row add up to."""
+    return float(np.median(history.series[Statistic.LABEL_MEAN])) * history.output.units

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import newer_part
+from initwatch.diagnosis.course import course_of, newer_part
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import Finding, History, Statistic
@@ -85,15 +85,15 @@ class StalledLoss:
         losses, steps = history.losses[finite], history.loss_steps[finite]
         if len(losses) < self.min_points or steps[-1] - steps[0] < self.min_span:
             return
-        late = slice(-max(5, len(losses) // 10), None)
-        trivial, newest = history.trivial_losses[finite][late], losses[late]
-        known = trivial > 0.0  # on a batch of one row a constant is always right
-        guess = float(np.median(trivial[known])) if known.any() else None
-        share = float(np.median(newest[known] / trivial[known])) if known.any() else 1.0
+        course = course_of(history, self.min_points)
+        if course is None:
+            return
+        guess, trend = course.guess, course.trend
+        share = 1.0 if course.share is None else course.share
         if share < self.trivial_share:
             return
         begin = 0
-        if self._falls(trend_of(losses)):
+        if self._falls(trend):
             # what fell to a guess and stands still since is judged by its newer half; below a
             # guess it could be a slow fall under noise
             begin = newer_part(steps)
@@ -107,9 +107,9 @@ class StalledLoss:
                 return
             if np.median(losses[begin:][known] / constant[known]) < self.at_guess:
                 return
-        trend = trend_of(losses[begin:])
-        if self._falls(trend):
-            return
+            trend = trend_of(losses[begin:])
+            if self._falls(trend):
+                return
         evidence: dict[str, float | int] = {
             "loss_fall": trend.fall,
             "loss_fall_limit": self.min_fall,
