@@ -1,4 +1,4 @@
-"""The loss of the best constant prediction for a batch's labels, inside the step.
+"""How well a batch's labels are predicted, and by the best constant, inside the step.
 
 A loss that has not moved tells a stalled run only if the model is no better than that:
 a fine-tuned model starts low and stays low.
@@ -55,15 +55,9 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
     correction that holds for small batches of every distribution: its guess is not known.
     """
     if name == "sparse_categorical_crossentropy":
-        classes = y_pred.shape[-1]
-        flat = ops.reshape(ops.cast(y, "int32"), (-1,))
-        ones = ops.ones_like(ops.cast(flat, "float32"))
-        share = ops.segment_sum(ones, flat, num_segments=classes)
-        labels = ops.maximum(ops.sum(share), 1.0)
-        return _entropy(share / labels, labels)
-    y = ops.cast(y, "float32")
-    if len(y.shape) == len(y_pred.shape) - 1:
-        y = ops.expand_dims(y, -1)
+        counts, labels = _class_counts(y, y_pred.shape[-1])
+        return _entropy(counts / labels, labels)
+    y = _aligned(y, y_pred)
     if name == "categorical_crossentropy":
         axes = tuple(range(len(y.shape) - 1))
         labels = ops.cast(ops.size(y[..., 0]), "float32")
@@ -75,6 +69,60 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
         outputs = ops.cast(ops.size(share), "float32")
         return _entropy(both, labels) / outputs
     return ops.mean(ops.square(y - share)) * labels / ops.maximum(labels - 1.0, 1.0)
+
+
+def error_rate(name: str, y: Tensor, y_pred: Tensor, bar: float = 0.5) -> Tensor:
+    """Share of wrong predictions, float32 scalar; NaN for losses that are not of classes.
+
+    Args:
+        name: one of ``KNOWN``.
+        y: labels as the loss takes them.
+        y_pred: the prediction, or its logits.
+        bar: binary: a prediction above it is a yes: 0.5 for probabilities, 0 for logits.
+    """
+    if name == "binary_crossentropy":
+        wrong = ops.not_equal(_aligned(y, y_pred) > 0.5, ops.cast(y_pred, "float32") > bar)
+    elif name in ("categorical_crossentropy", "sparse_categorical_crossentropy"):
+        chosen = ops.reshape(ops.argmax(y_pred, axis=-1), (-1,))
+        right = y if name.startswith("sparse") else ops.argmax(y, axis=-1)
+        wrong = ops.not_equal(ops.cast(ops.reshape(right, (-1,)), chosen.dtype), chosen)
+    else:
+        return ops.convert_to_tensor(float("nan"), "float32")
+    return ops.mean(ops.cast(wrong, "float32"))
+
+
+def trivial_error_rate(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
+    """Share of wrong predictions of the best constant one, float32 scalar; NaN as above.
+
+    Args:
+        name: one of ``KNOWN``.
+        y: labels as the loss takes them.
+        y_pred: the prediction; only its static shape is used.
+    """
+    if name == "binary_crossentropy":
+        share = ops.mean(ops.cast(_aligned(y, y_pred) > 0.5, "float32"), axis=0)
+        return ops.mean(ops.minimum(share, 1.0 - share))
+    if name == "sparse_categorical_crossentropy":
+        counts, labels = _class_counts(y, y_pred.shape[-1])
+        return 1.0 - ops.max(counts) / labels
+    if name == "categorical_crossentropy":
+        y = ops.cast(y, "float32")
+        return 1.0 - ops.max(ops.mean(y, axis=tuple(range(len(y.shape) - 1))))
+    return ops.convert_to_tensor(float("nan"), "float32")
+
+
+def _aligned(y: Tensor, y_pred: Tensor) -> Tensor:
+    """Labels as float32 with the axes of the prediction, as Keras's losses see them."""
+    y = ops.cast(y, "float32")
+    return ops.expand_dims(y, -1) if len(y.shape) == len(y_pred.shape) - 1 else y
+
+
+def _class_counts(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """float32[classes], how often each label occurs, and how many labels there are."""
+    flat = ops.reshape(ops.cast(y, "int32"), (-1,))
+    ones = ops.ones_like(ops.cast(flat, "float32"))
+    counts = ops.segment_sum(ones, flat, num_segments=classes)
+    return counts, ops.maximum(ops.sum(counts), 1.0)
 
 
 def _entropy(share: Tensor, labels: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ class Observer:
         self.loss: Any = None
         self.labels: tuple[Any, Any, Any] | None = None
         self.inputs: list[Any] = []  # tensors of the batch's x
+        self.penalties: list[Any] = []  # scalars that regularizers and add_loss put in the loss
         self.prediction_origins: Origins | None = None
         self.faults = faults
         self._backend = backend
@@ -214,6 +215,17 @@ class Observer:
 
         return compute_loss
 
+    def watched_penalty(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in for ``_aggregate_additional_loss``: a regularizer's share of the loss."""
+
+        def aggregate(loss: Any) -> Any:
+            penalty = original(loss)
+            if self.is_here():
+                self.penalties.append(penalty)
+            return penalty
+
+        return aggregate
+
     def _origins_of_all(self, tensors: Any) -> Origins:
         merged = Origins(set(), False, set())
         for x in keras.tree.flatten(tensors):
@@ -261,6 +273,8 @@ class Shadows:
         for layer in watched_layers(model):
             self._shadow(layer, "call", watched_call(layer))
         self._shadow(model, "compute_loss", Observer.watched_loss)
+        if hasattr(model, "_aggregate_additional_loss"):
+            self._shadow(model, "_aggregate_additional_loss", Observer.watched_penalty)
         for owner, name, make in backend.shadows(observer):
             self._shadow(owner, name, make)
 

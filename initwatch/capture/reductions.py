@@ -22,6 +22,7 @@ Reduction = Callable[..., Tensor]
 
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws by default
 HISTOGRAM_WIDTH = HISTOGRAM_BINS + 2  # lowest, highest, counts
+EXAMPLES = 4  # of which cosines are taken: six pairs
 _TINY = 1e-37  # below the smallest normal float32 (1.2e-38) a reciprocal overflows
 # sums of squares in between lost nothing: what of 1e8 elements fell below 1.2e-38 is below 1e-29
 _SAFE = (1e-25, 1e37)
@@ -187,17 +188,42 @@ def label_sums(low: float, high: float) -> Reduction:
 
 @cache
 def activation_sums(slope: SlopeOfOutput | None) -> Reduction:
-    """The reduction to moments and the sum of phi'(z)^2, -1 where phi' is not known."""
+    """The reduction to moments, the sum of phi'(z)^2 (-1: phi' is not known), and cosines.
 
-    def sums(x: Tensor) -> Tensor:
+    It takes the output and its first ``examples``.
+    """
+
+    def sums(x: Tensor, some: Tensor) -> Tensor:
+        alike = cosines(some)
         if slope is step_function:
             # what is not 0 has the slope 1: counted once for both
             positive = ops.sum(step_function(x))
-            return ops.stack([*moments(x, size_of(x) - positive, largest(x)), positive])
+            return ops.stack([*moments(x, size_of(x) - positive, largest(x)), positive, *alike])
         total = -ops.ones((), "float32") if slope is None else sum_of_squares(slope(x))
-        return ops.stack([*moments(x, rare_zeros(x), largest(x)), total])
+        return ops.stack([*moments(x, rare_zeros(x), largest(x)), total, *alike])
 
     return sums
+
+
+def examples(x: Tensor) -> Tensor:
+    """The first ``EXAMPLES`` of a batch, float32[examples, elements of one]."""
+    if len(x.shape) == 0:
+        return ops.zeros((0, 0), "float32")
+    some = as_float32(x[:EXAMPLES])
+    if any(d is None for d in x.shape[1:]):
+        return ops.reshape(some, (ops.shape(some)[0], -1))
+    return ops.reshape(some, (-1, math.prod(x.shape[1:])))
+
+
+def cosines(x: Tensor) -> list[Tensor]:
+    """Sum of the cosines between rows, and of how many pairs of rows; zero rows have none."""
+    products = ops.matmul(x, ops.transpose(x))
+    squares = ops.diagonal(products)
+    one_over = ops.where(squares > 0.0, ops.rsqrt(ops.maximum(squares, _TINY)), 0.0)
+    there = ops.sum(ops.cast(squares > 0.0, "float32"))
+    # each row with itself is 1, and each pair stands there twice
+    total = ops.sum(products * one_over * ops.expand_dims(one_over, -1)) - there
+    return [total / 2.0, there * (there - 1.0) / 2.0]
 
 
 def delta_sums(x: Tensor) -> Tensor:

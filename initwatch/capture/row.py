@@ -87,7 +87,8 @@ def build_row(
             read = backend.apart(call.output)
             reduction = reductions.activation_sums(reading.slope)
             output = reductions.matrix(read)
-            asked.add(Source.ACTIVATION, index, reduction, output, drawn=output)
+            some = reductions.examples(read)
+            asked.add(Source.ACTIVATION, index, reduction, output, some, drawn=output)
             if reading.rectifies and call.output.shape[reading.unit_axis] is not None:
                 activity.append((index, int(call.output.shape[reading.unit_axis])))
                 units_outputs.append(reductions.units_last(read, reading.unit_axis))
@@ -119,7 +120,7 @@ def build_row(
         layout=Layout(tuple(groups), tuple(activity), len(layers), len(variables), len(inputs)),
         layers=layers,
         variables=variables,
-        sums=ops.concatenate([ops.stack(_header(observer, backend)), sums]),
+        sums=ops.concatenate([ops.stack(_header(observer, backend, output)), sums]),
         active=active,
         histograms=lambda: backend.each(reductions.histogram, drawn)[1],
         histogram_groups=tuple(asked.drawn_groups[i] for i in backend.order(drawn)),
@@ -177,8 +178,8 @@ def is_readable(backend: Backend, call: Call) -> bool:
     return not backend.may_be_fused(call.output)
 
 
-def _header(observer: Observer, backend: Backend) -> list[Tensor]:
-    """step_high, step_low, loss, trivial_loss, loss_scale, examples, skipped."""
+def _header(observer: Observer, backend: Backend, output: Output) -> list[Tensor]:
+    """The fields of ``measurement.layout.HEADER``."""
     applied = observer.applied[0]
     unknown = ops.convert_to_tensor(float("nan"), "float32")
     scale = applied.loss_scale
@@ -189,14 +190,21 @@ def _header(observer: Observer, backend: Backend) -> list[Tensor]:
         # the loss scaler's own test: it skips the step if any gradient is not finite
         finite = [ops.all(ops.isfinite(g)) for g in applied.gradients if g is not None]
         skipped = 1.0 - ops.cast(ops.all(ops.stack(finite)), "float32")
+    penalty = sum((reductions.as_float32(x) for x in observer.penalties), ops.zeros_like(skipped))
+    # without a compiled loss, what was added is all there is
+    has_penalty = bool(observer.penalties) and getattr(observer.model, "loss", None) is not None
+    trivial, errors, trivial_errors = _against_labels(observer, backend, output, unknown)
     return [
         ops.cast(step // STEP_BASE, "float32"),
         ops.cast(step % STEP_BASE, "float32"),
         loss,
-        _trivial(observer, backend, unknown),
+        trivial,
         ops.ones((), "float32") if scale is None else ops.cast(scale, "float32"),
         _examples(observer),
         skipped,
+        penalty if has_penalty else unknown,
+        errors,
+        trivial_errors,
     ]
 
 
@@ -207,15 +215,32 @@ def _examples(observer: Observer) -> Tensor:
     return ops.zeros((), "float32")
 
 
-def _trivial(observer: Observer, backend: Backend, unknown: Tensor) -> Tensor:
-    """Loss of the best constant prediction; unknown with weights or several outputs."""
+def _against_labels(
+    observer: Observer, backend: Backend, output: Output, unknown: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of the best constant prediction, share of wrong predictions, and that constant's.
+
+    Unknown with weights or several outputs.
+    """
     name = labels.loss_name(getattr(observer.model, "loss", None))
     if name is None or observer.labels is None:
-        return unknown
+        return unknown, unknown, unknown
     y, y_pred, sample_weight = observer.labels
     if sample_weight is not None or not hasattr(y, "shape") or not hasattr(y_pred, "shape"):
-        return unknown
-    return labels.trivial_loss(name, backend.of_all_examples(y), y_pred)
+        return unknown, unknown, unknown
+    every_y = backend.of_all_examples(y)
+    trivial = labels.trivial_loss(name, every_y, y_pred)
+    logits = backend.logits_of(y_pred)
+    if name.startswith("binary") and output.activation != "sigmoid":
+        logits = None  # a softmax's say nothing of where its shares stand to 0.5
+    if backend.may_be_fused(y_pred if logits is None else logits):
+        return trivial, unknown, unknown
+    if logits is None:
+        bar = 0.0 if output.from_logits else 0.5
+        errors = labels.error_rate(name, y, backend.apart(y_pred), bar)
+    else:
+        errors = labels.error_rate(name, y, backend.apart(logits), 0.0)
+    return trivial, errors, labels.trivial_error_rate(name, every_y, y_pred)
 
 
 def _add_applied(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ class Course:
         first: the first loss.
         guess: loss of a constant guess now, None where it is not known.
         share: median of loss / loss of a constant guess over the last tenth, None likewise.
+        errors: median of wrong predictions / those of a constant guess over the last tenth, None
+            where labels are no classes.
         finite: False if the newest loss is not.
         steps: optimizer steps from the first loss to the last.
         stands: True if it came down to that of a constant guess and has stood still there for
@@ -40,6 +43,7 @@ class Course:
     first: float
     guess: float | None
     share: float | None
+    errors: float | None
     finite: bool
     steps: int
     stands: bool
@@ -71,6 +75,9 @@ class Course:
         """True if most of what can be learned is; without a known guess, at a half of its start."""
         if not self.finite:
             return False
+        # a few sure and wrong predictions can hold the loss of a good classifier above a guess's
+        if self.errors is not None and self.errors < LEARNED_WELL:
+            return True
         if self.share is not None:
             return self.share < LEARNED_WELL
         return self.falls and self.trend.fall > 0.5 and self.trend.start > 0.0
@@ -89,6 +96,7 @@ class Course:
         return found
 
 
+@lru_cache(maxsize=4)  # every rule that looks at the loss asks
 def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
     """The loss's course; None with fewer than ``points`` finite losses, unless the newest is not.
 
@@ -108,6 +116,7 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         first=float(losses[0]),
         guess=float(np.median(trivial[known])) if known.any() else None,
         share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
+        errors=_median(history.error_shares[finite][late]),
         finite=not lost,
         steps=int(steps[-1] - steps[0]),
         stands=_stands(steps, losses, history.trivial_losses[finite]),
@@ -124,6 +133,11 @@ def newer_part(steps: NDArray[np.int64]) -> int:
     """
     middle = int(np.searchsorted(steps, (steps[0] + steps[-1]) / 2.0))
     return max(len(steps) // 2, min(middle, len(steps) - NEWER_POINTS))
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None
 
 
 def _falls(trend: Trend) -> bool:

@@ -117,8 +117,8 @@ def profile(history: History, statistic: Statistic, window: int) -> Profile | No
     return Profile(statistic, tuple(history.layers[i] for i in columns), values, fit)
 
 
-def too_short(history: History) -> str | None:
-    """Why rules on depth cannot judge this network, None if they can."""
+def too_short(_rule: object, history: History) -> str | None:
+    """Why a rule on depth cannot judge this network, None if it can: its ``abstains``."""
     points = len(trunk_columns(history.layers))
     if points >= MIN_POINTS:
         return None

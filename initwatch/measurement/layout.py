@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 # optimizer step as step_high * STEP_BASE + step_low: float32 counts exactly only up to 2^24
 STEP_BASE = 65536
-HEADER = ("step_high", "step_low", "loss", "trivial_loss", "loss_scale", "examples", "skipped")
+HEADER = (
+    *("step_high", "step_low", "loss", "trivial_loss", "loss_scale", "examples", "skipped"),
+    *("penalty", "error_rate", "trivial_error_rate"),
+)
 
 
 class Source(StrEnum):
@@ -33,13 +36,17 @@ class Source(StrEnum):
 
 # In this order in the row. ``slope`` (sum of phi'(z)^2) and ``spread`` (largest difference
 # between units) are -1 where they do not apply. Of labels, ``whole`` counts whole numbers and
-# ``excess`` sums the squares of ((y - nearest value the output can take) / scale).
+# ``excess`` sums the squares of ((y - nearest value the output can take) / scale). Of
+# activations, ``cosines`` sums the cosines between the outputs of ``pairs`` of examples.
 FIELDS: dict[Source, tuple[str, ...]] = {
     Source.WEIGHT: ("size", "scale", "sum", "square", "zeros", "non_finite", "spread"),
     Source.GRADIENT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
     Source.CLIPPED: ("size", "scale", "square"),
     Source.UPDATE: ("size", "scale", "square"),
-    Source.ACTIVATION: ("size", "scale", "sum", "square", "zeros", "non_finite", "slope"),
+    Source.ACTIVATION: (
+        *("size", "scale", "sum", "square", "zeros", "non_finite", "slope"),
+        *("cosines", "pairs"),
+    ),
     Source.DELTA: ("size", "scale", "square", "non_finite"),
     Source.INPUT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
     Source.LABEL: (

@@ -1,5 +1,6 @@
 """Raw sums of one row to the statistics of that step."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ class Measurement:
         values: float64[subjects] of each statistic.
         loss: the step's loss, NaN if it was not seen.
         trivial_loss: loss of the best constant prediction on the batch, NaN if unknown.
+        penalty: what regularizers and ``add_loss`` are of the loss, NaN if there are none.
+        error_rate: share of wrong predictions, NaN if unknown.
+        trivial_error_rate: that of the best constant prediction, NaN if unknown.
         skipped: True if loss scaling made the optimizer skip the step.
         examples: number of examples in the batch.
     """
@@ -30,6 +34,9 @@ class Measurement:
     trivial_loss: float
     skipped: bool
     examples: int
+    penalty: float = math.nan
+    error_rate: float = math.nan
+    trivial_error_rate: float = math.nan
 
 
 def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
@@ -150,6 +157,7 @@ def statistics_of(
             Statistic.ACTIVATION_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.ACTIVATION_NON_FINITE: sums["non_finite"],
             Statistic.ACTIVATION_SLOPE: np.where(slope >= 0.0, slope / size, np.nan),
+            Statistic.ACTIVATION_SIMILARITY: sums["cosines"] / sums["pairs"],
         }
     delta = rms(sums) / loss_scale
     return {
@@ -200,4 +208,7 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
         trivial_loss=head["trivial_loss"],
         skipped=bool(head["skipped"]),
         examples=int(head["examples"]),
+        penalty=head["penalty"],
+        error_rate=head["error_rate"],
+        trivial_error_rate=head["trivial_error_rate"],
     )

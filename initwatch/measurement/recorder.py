@@ -36,7 +36,8 @@ class Recorder:
         self._count = 0
         self._steps = np.zeros(ROWS, dtype=np.int64)
         self._series: dict[Statistic, NDArray[np.float64]] = {}
-        self._losses = np.zeros((LOSSES, 3))  # step, loss, trivial loss
+        # step, loss without penalties, trivial loss, errors over those of a constant
+        self._losses = np.zeros((LOSSES, 4))
         self._loss_count = 0
         self._activity = Activity()
         self._initial_rms: NDArray[np.float64] | None = None
@@ -48,6 +49,9 @@ class Recorder:
         values = dict(measurement.values)
         values[Statistic.LOSS] = np.array([measurement.loss])
         values[Statistic.TRIVIAL_LOSS] = np.array([measurement.trivial_loss])
+        values[Statistic.PENALTY] = np.array([measurement.penalty])
+        values[Statistic.ERROR_RATE] = np.array([measurement.error_rate])
+        values[Statistic.TRIVIAL_ERROR_RATE] = np.array([measurement.trivial_error_rate])
         values[Statistic.SKIPPED] = np.array([float(measurement.skipped)])
         self._add_update_ratio(values)
         if layout.activity:
@@ -89,9 +93,12 @@ class Recorder:
             half = LOSSES // 2
             kept = np.concatenate([self._losses[:half:2], self._losses[half:]])
             self._loss_count = len(kept)
-            self._losses = np.concatenate([kept, np.zeros((LOSSES - len(kept), 3))])
-        row = (measurement.step, measurement.loss, measurement.trivial_loss)
-        self._losses[self._loss_count] = row
+            self._losses = np.concatenate([kept, np.zeros((LOSSES - len(kept), 4))])
+        penalty = 0.0 if np.isnan(measurement.penalty) else measurement.penalty
+        trivial = measurement.trivial_error_rate
+        errors = measurement.error_rate / trivial if trivial > 0.0 else np.nan
+        loss = measurement.loss - penalty
+        self._losses[self._loss_count] = measurement.step, loss, measurement.trivial_loss, errors
         self._loss_count += 1
 
     @property
@@ -110,6 +117,7 @@ class Recorder:
             loss_steps=losses[:, 0].astype(np.int64),
             losses=losses[:, 1],
             trivial_losses=losses[:, 2],
+            error_shares=losses[:, 3],
             examples=self._activity.examples,
             output=self.output,
         )

@@ -28,8 +28,10 @@ def whole_step(rows: NDArray[np.float32], layout: Layout, share: float) -> NDArr
     numbers = rows.astype(np.float64)
     whole: NDArray[np.float64] = numbers[0].copy()
     at = {name: i for i, name in enumerate(HEADER)}
-    whole[at["loss"]] = share * numbers[:, at["loss"]].sum()
-    whole[at["trivial_loss"]] = numbers[:, at["trivial_loss"]].mean()
+    for name in ("loss", "penalty"):
+        whole[at[name]] = share * numbers[:, at[name]].sum()
+    for name in ("trivial_loss", "error_rate", "trivial_error_rate"):
+        whole[at[name]] = numbers[:, at[name]].mean()
     whole[at["examples"]] = numbers[:, at["examples"]].sum()
     whole[at["skipped"]] = numbers[:, at["skipped"]].max()
     with np.errstate(invalid="ignore", over="ignore"):

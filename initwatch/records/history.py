@@ -11,7 +11,8 @@ from initwatch.records.output import Output
 from initwatch.records.statistic import Statistic
 
 
-@dataclass(frozen=True, slots=True)
+# compared by identity: two histories of equal arrays are of two moments
+@dataclass(frozen=True, slots=True, eq=False)
 class History:
     """Measured series, oldest first. NaN means: not measured, or not a number.
 
@@ -22,8 +23,10 @@ class History:
         series: float64[rows, subjects] of each statistic that was captured, subjects being
             ``layers``, ``variables`` or a single column, see ``Statistic.subject``.
         loss_steps: int64[n], the steps of ``losses``; reaches further back than ``steps``.
-        losses: float64[n], the loss of each of these steps.
+        losses: float64[n], the loss of each of these steps, without what regularizers and
+            ``add_loss`` add to it.
         trivial_losses: float64[n], loss of the best constant prediction on the same batches.
+        error_shares: float64[n], wrong predictions over those of the best constant one.
         examples: examples seen in the rows that ``dead_fraction`` looks back on.
         output: what the model predicts with; empty where it has several outputs.
     """
@@ -35,6 +38,7 @@ class History:
     loss_steps: NDArray[np.int64]
     losses: NDArray[np.float64]
     trivial_losses: NDArray[np.float64]
+    error_shares: NDArray[np.float64]
     examples: int = 0
     output: Output = Output()
 
@@ -54,6 +58,7 @@ class History:
             loss_steps=self.loss_steps[:losses],
             losses=self.losses[:losses],
             trivial_losses=self.trivial_losses[:losses],
+            error_shares=self.error_shares[:losses],
         )
 
     def last(self, statistic: Statistic, window: int) -> NDArray[np.float64]:

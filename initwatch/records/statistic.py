@@ -42,6 +42,7 @@ class Statistic(StrEnum):
     ACTIVATION_ZERO_FRACTION = "activation_zero_fraction"
     ACTIVATION_NON_FINITE = "activation_non_finite"
     ACTIVATION_SLOPE = "activation_slope"
+    ACTIVATION_SIMILARITY = "activation_similarity"
     DEAD_FRACTION = "dead_fraction"
     DELTA_RMS = "delta_rms"
     DELTA_NORM = "delta_norm"
@@ -60,6 +61,9 @@ class Statistic(StrEnum):
     LABEL_NON_FINITE = "label_non_finite"
     LOSS = "loss"
     TRIVIAL_LOSS = "trivial_loss"
+    PENALTY = "penalty"
+    ERROR_RATE = "error_rate"
+    TRIVIAL_ERROR_RATE = "trivial_error_rate"
     SKIPPED = "skipped"
 
     @property
@@ -111,6 +115,11 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.ACTIVATION_ZERO_FRACTION: (_L, "share of the layer's outputs that are exactly 0"),
     Statistic.ACTIVATION_NON_FINITE: (_L, "number of the layer's outputs that are not finite"),
     Statistic.ACTIVATION_SLOPE: (_L, "mean of phi'(z)^2 over batch and units"),
+    Statistic.ACTIVATION_SIMILARITY: (
+        _L,
+        "mean cosine between the layer's outputs for the first 4 examples of the batch; "
+        "1 = they look all the same to what comes behind",
+    ),
     Statistic.DEAD_FRACTION: (
         _L,
         "share of the layer's units that were positive for no example of any step looked at",
@@ -140,5 +149,11 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.LABEL_NON_FINITE: (_S, "number of labels that are NaN or infinite"),
     Statistic.LOSS: (_S, "the step's own loss (not the running mean)"),
     Statistic.TRIVIAL_LOSS: (_S, "loss of the best constant prediction for the step's labels"),
+    Statistic.PENALTY: (_S, "what regularizers and add_loss are of the step's loss"),
+    Statistic.ERROR_RATE: (_S, "share of the step's labels that are predicted wrong"),
+    Statistic.TRIVIAL_ERROR_RATE: (
+        _S,
+        "share of the step's labels that the best constant prediction gets wrong",
+    ),
     Statistic.SKIPPED: (_S, "1 if loss scaling made the optimizer skip the step, else 0"),
 }

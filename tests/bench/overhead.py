@@ -307,6 +307,7 @@ def one_part(given):
     elif given.part == "start":
         found = one_start(given.network, given.jit, given.watched)
     elif given.part == "size":
+        sys.setrecursionlimit(20_000)  # Keras follows a Sequential's layers by recursion
         variants = ("plain", "again", "initwatch", "every step")
         build = partial(mlp, *SHAPES[given.shape])
         found = compared(build, False, given.windows, variants)

@@ -71,3 +71,34 @@ def test_names_of_losses():
     assert loss_name(keras.losses.MeanSquaredError(reduction="sum")) is None
     assert loss_name(lambda y, p: p) is None
     assert loss_name(["mse", "mse"]) is None
+
+
+def rates(name, y, y_pred, bar=0.5):
+    y, y_pred = (keras.ops.convert_to_tensor(value) for value in (y, y_pred))
+    return (
+        float(labels.error_rate(name, y, y_pred, bar)),
+        float(labels.trivial_error_rate(name, y, y_pred)),
+    )
+
+
+def test_error_rates_of_classes():
+    y = np.array([0, 2, 2, 2, 1])
+    scores = np.eye(3, dtype="float32")[[0, 2, 1, 2, 0]]
+    assert rates("sparse_categorical_crossentropy", y, scores) == pytest.approx((0.4, 0.4))
+    assert rates("sparse_categorical_crossentropy", y[:, None], scores) == pytest.approx((0.4, 0.4))
+    one_hot = np.eye(3, dtype="float32")[y]
+    assert rates("categorical_crossentropy", one_hot, scores) == pytest.approx((0.4, 0.4))
+
+
+def test_error_rates_of_yes_and_no():
+    y = np.array([1.0, 0.0, 0.0, 0.0], "float32")
+    logits = np.array([[-1.0], [0.4], [-3.0], [-0.2]], "float32")
+    assert rates("binary_crossentropy", y, logits, bar=0.0) == pytest.approx((0.5, 0.25))
+    assert rates("binary_crossentropy", y, 0.3 + logits) == pytest.approx((0.5, 0.25))
+    several = np.array([[1, 0], [1, 1], [1, 0], [1, 1]], "float32")
+    found = rates("binary_crossentropy", several, np.zeros((4, 2), "float32"))
+    assert found == pytest.approx((0.75, 0.25))
+
+
+def test_numbers_have_no_error_rate():
+    assert np.isnan(rates("mean_squared_error", np.ones((3, 1)), np.ones((3, 1)))).all()

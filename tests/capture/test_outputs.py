@@ -100,3 +100,92 @@ def test_indices_are_no_inputs():
     model = keras.Model(start, layers.Dense(1)(x))
     _, row = seen(model, "mse", np.ones((32, 5), int), np.ones((32, 1)))
     assert Statistic.INPUT_RMS not in row
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss", "units"),
+    [
+        ("softmax", "sparse_categorical_crossentropy", 3),
+        (None, losses.SparseCategoricalCrossentropy(from_logits=True), 3),
+        ("sigmoid", "binary_crossentropy", 1),
+        (None, losses.BinaryCrossentropy(from_logits=True), 1),
+    ],
+)
+def test_wrong_predictions_are_counted(activation, loss, units):
+    x, model = rows(), dense(units, activation)
+    y = np.random.default_rng(3).integers(0, max(units, 2), 32)
+    y[:20] = 1
+    before = model.predict(x[:BATCH], verbose=0)
+    _, row = seen(model, loss, x[:BATCH], y[:BATCH])
+    bar = 0.5 if activation else 0.0
+    chosen = before.argmax(axis=1) if units > 1 else (before[:, 0] > bar).astype(int)
+    assert row[Statistic.ERROR_RATE][0] == pytest.approx(np.mean(chosen != y[:BATCH]))
+    expected = 1.0 - np.bincount(y[:BATCH]).max() / BATCH
+    assert row[Statistic.TRIVIAL_ERROR_RATE][0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_unit_of_softmax_says_always_yes():
+    """Its logits would part the classes; what it predicts does not."""
+    x = rows()
+    y = (x[:, 0] > 0).astype("float32")
+    _, row = seen(dense(1, "softmax"), "binary_crossentropy", x, y)
+    assert row[Statistic.ERROR_RATE][0] == pytest.approx(np.mean(y[-BATCH:] == 0))
+
+
+class Adds(layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.mean(x**2))
+        return x
+
+
+def test_penalties_are_told_apart_from_the_loss_of_the_data():
+    x, y = rows(), rows(width=2, seed=1)
+    model = keras.Sequential(
+        [
+            keras.Input((5,)),
+            layers.Dense(4, kernel_regularizer="l2", bias_regularizer="l2"),
+            Adds(),
+            layers.Dense(2, kernel_regularizer=keras.regularizers.L2(0.5)),
+        ]
+    )
+    data = float(np.mean((model.predict(x[:BATCH], verbose=0) - y[:BATCH]) ** 2))
+    inner = model.layers[0]
+    added = 0.01 * float(np.sum(keras.ops.convert_to_numpy(inner.kernel) ** 2))
+    added += 0.5 * float(np.sum(keras.ops.convert_to_numpy(model.layers[2].kernel) ** 2))
+    added += float(np.mean(keras.ops.convert_to_numpy(inner(x[:BATCH])) ** 2))
+    model.compile("sgd", "mse")
+    watch = Watching()
+    model.fit(x[:BATCH], y[:BATCH], batch_size=BATCH, verbose=0, callbacks=[watch])
+    row = next(update.values for update in watch.updates if update.values)
+    history = watch._watch._recorder.history()
+    assert row[Statistic.PENALTY][0] == pytest.approx(added, rel=1e-5)
+    assert row[Statistic.LOSS][0] == pytest.approx(data + added, rel=1e-5)
+    assert history.losses[0] == pytest.approx(data, rel=1e-4)
+
+
+def test_outputs_of_examples_are_compared():
+    """Cosines of the first four examples, of every layer, convolutions as a whole."""
+    x = np.random.default_rng(0).normal(size=(BATCH, 6, 2)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((6, 2)),
+            layers.Conv1D(3, 3, activation="relu", name="field"),
+            layers.Flatten(),
+            layers.Dense(7, "tanh", bias_initializer="ones", name="seven"),
+            layers.Dense(2),
+        ]
+    )
+    field = keras.Model(model.inputs, model.layers[0].output).predict(x, verbose=0)
+    seven = keras.Model(model.inputs, model.layers[2].output).predict(x, verbose=0)
+    model.compile("sgd", "mse")
+    watch = Watching()
+    y = np.ones((BATCH, 2), "float32")
+    model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[watch])
+    row = next(update.values for update in watch.updates if update.values)
+    paths = [layer.path for layer in watch._watch._recorder.layers]
+    for name, output in (("field", field), ("seven", seven)):
+        flat = output[:4].reshape(4, -1)
+        unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        expected = np.mean((unit @ unit.T)[np.triu_indices(4, 1)])
+        column = next(i for i, path in enumerate(paths) if path.endswith(name))
+        assert row[Statistic.ACTIVATION_SIMILARITY][column] == pytest.approx(expected, rel=1e-4)

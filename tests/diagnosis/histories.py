@@ -140,6 +140,7 @@ def history_of(layers=(), variables=(), series=None, *, steps=None, losses=(), e
         loss_steps=np.arange(0),
         losses=np.zeros(0),
         trivial_losses=np.zeros(0),
+        error_shares=np.zeros(0),
         examples=examples,
     )
     return with_losses(blank, losses)
@@ -153,6 +154,7 @@ def with_losses(history, losses, trivial=np.nan):
         loss_steps=np.arange(len(losses)),
         losses=losses,
         trivial_losses=frozen_array(np.broadcast_to(trivial, losses.shape)),
+        error_shares=frozen_array(np.full(losses.shape, np.nan)),
     )
 
 
@@ -270,6 +272,12 @@ def mlp_history(
     return dataclasses.replace(history, output=output)
 
 
+def similarity(x):
+    """Mean cosine between rows."""
+    rows = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return np.mean((rows @ rows.T)[np.triu_indices(len(rows), 1)])
+
+
 def _one_step(kernels, biases, phi, x, labels, masks, loss_factor):
     """Statistics of layers and the gradients [(kernel, bias)] of one batch."""
     depth = len(kernels) - 1
@@ -317,8 +325,12 @@ def _one_step(kernels, biases, phi, x, labels, masks, loss_factor):
         Statistic.DELTA_RMS: [rms(d) for d in deltas],
         Statistic.DELTA_NORM: [rms(d) * np.sqrt(d.shape[1]) for d in deltas],
         Statistic.DELTA_NON_FINITE: [np.sum(~np.isfinite(d)) for d in deltas],
+        Statistic.ACTIVATION_SIMILARITY: [similarity(a[:4]) for a in outputs],
         Statistic.LOSS: [loss],
         Statistic.TRIVIAL_LOSS: [loss_factor * entropy],
+        Statistic.PENALTY: [np.nan],
+        Statistic.ERROR_RATE: [np.mean(logits.argmax(axis=1) != labels)],
+        Statistic.TRIVIAL_ERROR_RATE: [1.0 - np.max(counts)],
         Statistic.SKIPPED: [0.0],
     }, gradients
 

@@ -30,7 +30,12 @@ HEADINGS = [
     "References:",
 ]
 # What the recorder puts into every row, whatever was captured.
-ALWAYS = frozenset({Statistic.LOSS, Statistic.TRIVIAL_LOSS, Statistic.SKIPPED})
+ALWAYS = frozenset(
+    {
+        *(Statistic.LOSS, Statistic.TRIVIAL_LOSS, Statistic.SKIPPED, Statistic.PENALTY),
+        *(Statistic.ERROR_RATE, Statistic.TRIVIAL_ERROR_RATE),
+    }
+)
 
 every_rule = pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.code)
 
@@ -195,6 +200,7 @@ def test_an_empty_history_is_no_ground_for_a_verdict(rule):
         loss_steps=history.loss_steps[:0],
         losses=history.losses[:0],
         trivial_losses=history.trivial_losses[:0],
+        error_shares=history.error_shares[:0],
     )
     assert list(rule().check(empty)) == []
 

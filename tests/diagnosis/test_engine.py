@@ -115,6 +115,7 @@ def with_course(losses):
         loss_steps=steps,
         losses=losses,
         trivial_losses=np.full(len(losses), 2.3),
+        error_shares=np.full(len(losses), np.nan),
     )
 
 
@@ -256,7 +257,12 @@ def test_past_the_first_rows_rules_are_asked_every_few_steps_and_at_once_when_th
         losses[-1] = loss
         calls = rule.calls
         history = dataclasses.replace(
-            HISTORY, steps=steps, loss_steps=steps, losses=losses, trivial_losses=np.zeros(rows)
+            HISTORY,
+            steps=steps,
+            loss_steps=steps,
+            losses=losses,
+            trivial_losses=np.zeros(rows),
+            error_shares=np.full(rows, np.nan),
         )
         engine.judge(history)
         if rule.calls > calls:

@@ -28,6 +28,8 @@ def sums_of(source, x, slope=None, spread=None):
         "low": np.min(x, initial=np.inf),
         "high": np.max(x, initial=-np.inf),
         "whole": np.sum(x == np.floor(x)),
+        "cosines": np.sqrt(len(x)),
+        "pairs": len(x),
         "excess": np.sum(np.square(np.maximum(y - 0.5, 0.0))),
     }
     return [known[name] for name in FIELDS[source]]
@@ -101,6 +103,7 @@ def test_activation_statistics_are_those_of_numpy():
             Statistic.ACTIVATION_ZERO_FRACTION: np.mean(a == 0),
             Statistic.ACTIVATION_NON_FINITE: 0,
             Statistic.ACTIVATION_SLOPE: np.mean(slope**2),
+            Statistic.ACTIVATION_SIMILARITY: np.sqrt(len(a)) / len(a),
         },
         rel=1e-5,
     )
@@ -192,6 +195,7 @@ def test_a_layer_called_twice_is_measured_as_one(scales):
         Statistic.ACTIVATION_ZERO_FRACTION: np.mean(both == 0),
         Statistic.ACTIVATION_NON_FINITE: 0,
         Statistic.ACTIVATION_SLOPE: (0.25 * x.size + y.size) / both.size,
+        Statistic.ACTIVATION_SIMILARITY: (np.sqrt(len(x)) + np.sqrt(len(y))) / len(both),
         Statistic.DELTA_RMS: np.sqrt(np.mean(both**2)),
         Statistic.DELTA_NORM: np.sqrt(np.mean(np.sum(both**2, axis=1))),
         Statistic.DELTA_NON_FINITE: 0,
@@ -258,9 +262,9 @@ def test_the_header_is_read():
     assert found.values == {}
 
 
-@pytest.mark.parametrize("length", [0, 6, 8])
+@pytest.mark.parametrize("length", [0, 9, 11])
 def test_a_row_of_another_length_is_refused(length):
-    with pytest.raises(ValueError, match=f"a row of 7 sums was expected, {length} came"):
+    with pytest.raises(ValueError, match=f"a row of 10 sums was expected, {length} came"):
         measure(np.zeros(length, np.float32), Layout((), (), 0, 0), [])
 
 

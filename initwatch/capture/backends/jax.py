@@ -50,6 +50,7 @@ STACKED = 2**22
 # Names that mark places in the traced step; those of layers' calls are numbered.
 OUTPUT, INPUT, DELTA = "initwatch_output", "initwatch_input", "initwatch_delta"
 LOSS, LABELS, PREDICTION = "initwatch_loss", "initwatch_labels", "initwatch_prediction"
+PENALTY = "initwatch_penalty"
 DATA = "initwatch_data"
 
 
@@ -219,7 +220,7 @@ class JaxBackend:
             result = step(*args, **kwargs)
             observer.calls.clear()
             observer.loss = observer.labels = observer.prediction_origins = None
-            observer.inputs = []
+            observer.inputs, observer.penalties = [], []
             return result
 
         def traced(*args: Any) -> Any:
@@ -305,6 +306,9 @@ class JaxBackend:
     def reads_logits(self, prediction: Any) -> bool:
         return False
 
+    def logits_of(self, prediction: Any) -> Any:
+        return None
+
     def sum_of_squares(self, x: Any) -> Any:
         return jnp.sum(jnp.square(x))
 
@@ -368,9 +372,10 @@ def _bring_out(observer: Observer, flow: _Flow, values: dict[str, Any]) -> None:
     observer.loss = values.get(LOSS)
     names = [f"{DATA}_{i}" for i in range(len(observer.inputs))]
     observer.inputs = [values[name] for name in names if name in values]
+    observer.penalties = [values[name] for name in values if name.startswith(PENALTY)]
     _, y_pred, sample_weight = observer.labels
     if hasattr(y_pred, "shape"):
-        y_pred = jax.ShapeDtypeStruct(y_pred.shape, y_pred.dtype)
+        y_pred = values[PREDICTION]
     # that there were weights is all that is asked of them
     weighted = None if sample_weight is None else True
     observer.labels = (values.get(LABELS), y_pred, weighted)
@@ -389,6 +394,8 @@ def _marked_loss(observer: Observer, original: Callable[..., Any]) -> Callable[.
                 checkpoint_name(y, LABELS)
             for i, x in enumerate(observer.inputs):
                 checkpoint_name(x, f"{DATA}_{i}")
+            for i, x in enumerate(observer.penalties):
+                checkpoint_name(x, f"{PENALTY}_{i}")
             for x in jax.tree.leaves(y_pred):
                 checkpoint_name(x, PREDICTION)
         return loss
@@ -443,7 +450,7 @@ class _Flow:
 
     def values(self) -> dict[str, Any]:
         """The newest value of each mark whose value is asked for."""
-        wanted = (OUTPUT, DELTA, LOSS, LABELS, DATA)
+        wanted = (OUTPUT, DELTA, LOSS, LABELS, DATA, PENALTY, PREDICTION)
         return {
             name: equations[-1].outvars[0]
             for name, equations in self._marks.items()

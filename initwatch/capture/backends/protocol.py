@@ -180,6 +180,9 @@ class Backend(Protocol):
     def reads_logits(self, prediction: Any) -> bool:
         """True if Keras's cross-entropies take the logits behind this prediction, not it."""
 
+    def logits_of(self, prediction: Any) -> Any:
+        """What a softmax or sigmoid made this prediction of; None where that is not known."""
+
     def sum_of_squares(self, x: Any) -> Any:
         """sum(x^2) of a float32 tensor, in one pass over it where the backend can."""
 

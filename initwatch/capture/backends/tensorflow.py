@@ -563,7 +563,13 @@ class TensorFlowBackend:
         return self._again[key]
 
     def reads_logits(self, prediction: Any) -> bool:
-        return hasattr(prediction, "_keras_logits") or _ends_in_probabilities(prediction)
+        return self.logits_of(prediction) is not None
+
+    def logits_of(self, prediction: Any) -> Any:
+        known = getattr(prediction, "_keras_logits", None)
+        if known is None and _ends_in_probabilities(prediction):
+            known = prediction.op.inputs[0]
+        return known
 
     def sum_of_squares(self, x: Any) -> Any:
         # half the sum; reduce_sum(square(x)) writes the squares first

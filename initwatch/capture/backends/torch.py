@@ -291,6 +291,9 @@ class TorchBackend:
     def reads_logits(self, prediction: Any) -> bool:
         return False
 
+    def logits_of(self, prediction: Any) -> Any:
+        return None
+
     def sum_of_squares(self, x: Any) -> Any:
         flat = x.reshape(-1)
         return torch.dot(flat, flat)

@@ -11,7 +11,7 @@ import numpy as np
 from initwatch.diagnosis import depth
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.diagnosis.stack import PlainStack, plain_stack
-from initwatch.records import Finding, History, Statistic
+from initwatch.records import Finding, History, Kernel, Statistic
 from initwatch.theory.choice import sigma_w2
 from initwatch.theory.propagation import DEPTH_SCALES
 
@@ -69,9 +69,7 @@ class InitializerMismatch:
     )
     window: int = 1  # the first step shows the initialisation itself
 
-    def abstains(self, history: History) -> str | None:
-        """Shallow networks have no trend over depth."""
-        return depth.too_short(history)
+    abstains = depth.too_short
 
     def check(self, history: History) -> Iterator[Finding]:
         if not depth.speaks(history) or len(history.steps) < self.window:
@@ -104,6 +102,16 @@ class InitializerMismatch:
         order = np.arange(len(off)) if np.ptp(off) < np.log(2.0) else np.argsort(-off)
         wrong = [int(i) for i in order if off[i] > 0.5 * off.max()]
         activation = stack.activations[wrong[0]].name
+        miscounted = [i for i in wrong if _is_miscounted(stack.kernels[i])]
+        of_keras: dict[str, float | int] = {}
+        why = ""
+        if miscounted:
+            layer, kernel = stack.layers[miscounted[0]], stack.kernels[miscounted[0]]
+            of_keras = {"fan_in": kernel.fan_in, "fan_in_of_keras": kernel.keras_fans[0]}
+            why = (
+                f" A unit of {layer.path} ({layer.class_name}) sums over {kernel.fan_in} inputs; "
+                f"Keras's initializers count {kernel.keras_fans[0]}."
+            )
         yield Finding(
             code=self.code,
             symptom=self.symptom,
@@ -118,11 +126,12 @@ class InitializerMismatch:
                 "sigma_w2": stack.sigma_w2[wrong[0]],
                 "sigma_w2_suitable": target[wrong[0]],
                 "layers_of_depth": stack.depth,
+                **of_keras,
             },
             message=(
                 f"fan_in x Var(w) is {stack.sigma_w2[wrong[0]]:.3g} where {activation} needs "
                 f"about {target[wrong[0]]:.3g}: over {stack.depth} layers "
-                f"{self._what_happens((forward, backward), moves, stack)}."
+                f"{self._what_happens((forward, backward), moves, stack)}.{why}"
             ),
         )
 
@@ -152,6 +161,13 @@ class InitializerMismatch:
                 2.0 * float(np.log(std[last] / std[first])),
                 2.0 * float(np.log(delta[first] / delta[last])),
             )
+
+
+def _is_miscounted(kernel: Kernel) -> bool:
+    """True if an initializer that goes by fan-in takes it for another one."""
+    by_fans = hasattr(kernel.initializer, "mode")
+    told = getattr(kernel.initializer, "input_axes", None) is not None
+    return by_fans and not told and kernel.keras_fans[0] != kernel.fan_in
 
 
 def _same_way(measured: float, predicted: float) -> float:

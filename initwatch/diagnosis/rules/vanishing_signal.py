@@ -48,9 +48,7 @@ class VanishingSignal:
     )
     window: int = 1  # the first step's forward pass is the initialisation itself
 
-    def abstains(self, history: History) -> str | None:
-        """Shallow networks have no trend over depth."""
-        return depth.too_short(history)
+    abstains = depth.too_short
 
     def check(self, history: History) -> Iterator[Finding]:
         profile = depth.profile(history, Statistic.ACTIVATION_STD, self.window)

@@ -46,6 +46,7 @@ def highest(history):
             losses=history.losses[:n],
             loss_steps=history.loss_steps[:n],
             trivial_losses=history.trivial_losses[:n],
+            error_shares=history.error_shares[:n],
         )
         course = course_of(part, 10)
         if course is not None and course.ceiling > 0.0:

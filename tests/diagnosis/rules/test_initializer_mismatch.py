@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -66,6 +67,30 @@ def test_the_one_wrong_layer_is_named():
     assert finding.layers == ["dense_7"]
     assert finding.evidence["sigma_w2"] == pytest.approx(2e-6, rel=0.1)
     assert finding_of(RULE, mlp_history(16, "relu", 2.0, rows=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("initializer", "told"),
+    [
+        (keras.initializers.HeNormal(), True),
+        (keras.initializers.RandomNormal(), False),  # goes by no fan-in
+        (None, False),
+    ],
+)
+def test_a_fan_in_that_keras_counts_otherwise_is_named(initializer, told):
+    """He under Keras's count of a depthwise kernel: 2 / channels instead of 2."""
+
+    def depthwise(layer):
+        if layer.kernel is None:
+            return layer
+        fans = (64 * layer.kernel.fan_in, layer.kernel.fan_out)
+        kernel = dataclasses.replace(layer.kernel, keras_fans=fans, initializer=initializer)
+        return dataclasses.replace(layer, kernel=kernel, class_name="DepthwiseConv2D")
+
+    finding = finding_of(RULE, with_layers(mlp_history(12, "relu", 2 / 64, rows=1), depthwise))
+    words = "dense_0 (DepthwiseConv2D) sums over 128 inputs; Keras's initializers count 8192."
+    assert (words in finding.message) is told
+    assert finding.evidence.get("fan_in_of_keras") == (8192 if told else None)
 
 
 def test_what_no_initializer_mends_is_another_rules_business():
