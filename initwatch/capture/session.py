@@ -93,6 +93,7 @@ class Session:
         self._has_run = False
         self._rehearsal: Rehearsal | None = None
         self._asked = False  # whether this fit's steps can be rehearsed
+        self._again_wanted = False  # whether ``probe`` is to be had
         self._checks_left = CHECKS
         self._regrouped = False  # ours and the user's own step were seen to differ
         self._traced: tuple[Observer, Row] | None = None  # the newest step that was seen
@@ -151,6 +152,7 @@ class Session:
         self._faults = faults
         self._deliver = deliver
         self._asked = False
+        self._again_wanted = False
         self.disarm()
 
     # ------------------------------------------------------------------ arming
@@ -233,11 +235,19 @@ class Session:
             self._asked = True
             known = self._rehearsal
             if known is None or not known.serves(self._instrumented, *args):
-                self._rehearsal = self._backend.rehearsal(self.model, self._instrumented, *args)
-                self._checks_left = CHECKS
+                self._rehearsal = self._backend.rehearsal(
+                    self.model, self._instrumented, *args, wanted=self._again_wanted
+                )
+                self._checks_left = CHECKS if self._is_needed() else 0
                 self._regrouped = self._rehearsal is not None and self._rehearsal.always
-        wary = self._regrouped or self._drawing or self._checks_left > 0
-        return self._rehearsal if wary else None
+            if self._again_wanted:
+                self._checks_left = max(self._checks_left, 1)  # this fit's batches are to be had
+        unsure = self._regrouped or (self._drawing and self._is_needed())
+        return self._rehearsal if unsure or self._checks_left > 0 else None
+
+    def _is_needed(self) -> bool:
+        """True if our step may differ from the user's own."""
+        return self._rehearsal is not None and self._rehearsal.needed
 
     def _rehearsed(self, rehearsal: Rehearsal, own: TrainFunction, *args: Any) -> Any:
         """Runs our step, puts everything back, and runs the user's own on the same batches."""
@@ -291,6 +301,31 @@ class Session:
 
         return train_step
 
+    # ------------------------------------------------------------------ the same step again
+
+    def want_again(self) -> None:
+        """``probe`` is to be had in this fit: to be called before its first batch."""
+        self._again_wanted = True
+
+    def probe(self) -> Sample | None:
+        """Measures the newest sampled batches once more, with the weights as they are now.
+
+        All that the step changes is put back, bit for bit. To be called between two batches.
+
+        Returns:
+            None if it cannot be done: the step was not rehearsed, or counts its runs.
+        """
+        if self.broken or self._rehearsal is None or self._instrumented is None:
+            return None
+        self._draw.set(False)
+        self._drawing = False
+        self._backend.settle(self.model)
+        return self._sample() if self._rehearsal.again(self._instrumented) else None
+
+    def settle(self) -> None:
+        """Between two batches: sees to it that the model's variables have their values."""
+        self._backend.settle(self.model)
+
     # ------------------------------------------------------------------ rows
 
     def _send(self, observer: Observer, row: Row) -> None:
@@ -328,8 +363,7 @@ class Session:
 
     def _read(self) -> None:
         """On the host: hands out the rows of the execution that just ended."""
-        structure = self._describe()
-        if structure is None:
+        if self._describe() is None:
             self.broken = True
             self._faults.add(
                 "capture",
@@ -338,9 +372,16 @@ class Session:
                 "nothing is measured in this run.",
             )
             return
+        sample = self._sample()
+        if sample is not None:
+            self._deliver(sample)
+
+    def _sample(self) -> Sample | None:
+        """The rows of the execution that just ended, None if it gave none."""
+        structure = self._describe()
         rows = self._outbox.take()
-        if not rows:
-            return
+        if structure is None or not rows:
+            return None
         layout, share = structure.layout, self._outbox.share
         groups = len(structure.histogram_groups)
         histograms = None
@@ -353,13 +394,11 @@ class Session:
             row["active"].reshape(-1, layout.activity_width) if "active" in row else nothing
             for row in rows
         ]
-        self._deliver(
-            Sample(
-                structure,
-                np.stack([whole_step(replicas, layout, share) for replicas in sums]),
-                np.stack([replicas.any(axis=0) for replicas in active]),
-                histograms,
-            )
+        return Sample(
+            structure,
+            np.stack([whole_step(replicas, layout, share) for replicas in sums]),
+            np.stack([replicas.any(axis=0) for replicas in active]),
+            histograms,
         )
 
 

@@ -37,6 +37,10 @@ from initwatch.records.update import Histogram, Update
 # Few by default: one chart a layer and quantity. Of variables, the kernel stands for its layer.
 SCALARS = (
     Statistic.LOSS,
+    Statistic.TRIVIAL_LOSS,
+    Statistic.PENALTY,
+    Statistic.ERROR_RATE,
+    Statistic.TRIVIAL_ERROR_RATE,
     Statistic.DELTA_RMS,
     Statistic.DELTA_NORM,
     Statistic.ACTIVATION_STD,
@@ -45,6 +49,7 @@ SCALARS = (
     Statistic.WEIGHT_STD,
     Statistic.DEAD_FRACTION,
     Statistic.ACTIVATION_SLOPE,
+    Statistic.ACTIVATION_SIMILARITY,
 )
 # TensorBoard takes minutes to list tens of thousands of tags: deeper models are logged at so
 # many layers, evenly over depth, and where something was found.

@@ -152,10 +152,13 @@ class _Rehearsal:
     """See ``protocol.Rehearsal``: functions are pure, so ours runs on a copy of the state."""
 
     always = False
+    needed = True
 
-    def __init__(self, function: TrainFunction, steps: int) -> None:
+    def __init__(self, model: Any, function: TrainFunction, steps: int) -> None:
+        self._model = model
         self._function = function
         self._steps = steps
+        self._batches: list[Any] = []
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function
@@ -163,6 +166,7 @@ class _Rehearsal:
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         state, iterator = args
         batches, broken = drawn(iterator, self._steps)
+        self._batches = batches
         if not batches:
             return None
         failure: Exception | None = None
@@ -180,6 +184,15 @@ class _Rehearsal:
             for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(result[1]), strict=True)
         )
         return Rehearsed(result, equal, failure)
+
+    def again(self, ours: TrainFunction) -> bool:
+        if not self._batches:
+            return False
+        kinds = ("trainable", "non_trainable", "optimizer", "metrics")
+        asked = {f"{kind}_variables": True for kind in kinds}
+        state = tuple(self._model._get_jax_state(**asked))
+        ours(jax.tree.map(jnp.copy, state), iter(self._batches))
+        return True
 
 
 class JaxBackend:
@@ -207,10 +220,15 @@ class JaxBackend:
     def build_model(self, model: Any, *args: Any) -> bool:
         return False  # Keras builds it before training begins, if that can be done at all
 
-    def rehearsal(self, model: Any, function: Any, *args: Any) -> _Rehearsal | None:
+    def settle(self, model: Any) -> None:
+        model.jax_state_sync()
+
+    def rehearsal(
+        self, model: Any, function: Any, *args: Any, wanted: bool = False
+    ) -> _Rehearsal | None:
         if not model.jit_compile and not is_stock(model):
             return None  # a step of the user's in plain Python may count its runs
-        return _Rehearsal(function, int(model.steps_per_execution))
+        return _Rehearsal(model, function, int(model.steps_per_execution))
 
     def observed(self, observer: Observer, step: TrainStep, *args: Any, **kwargs: Any) -> Any:
         self._taps = itertools.count()

@@ -77,15 +77,23 @@ class Rehearsal(Protocol):
     Attributes:
         always: True if every observed step is to be rehearsed, because the user's own keeps
             count of its runs where nobody can reach it.
+        needed: False if ours equals the user's own for sure.
     """
 
     always: bool
+    needed: bool
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         """True if it was made for this function and for data of this kind."""
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         """Runs both on the same coming batches; None if no batch was left."""
+
+    def again(self, ours: TrainFunction) -> bool:
+        """Runs ours on the newest batches once more and undoes all that it did.
+
+        Weights are those that the model's variables have now. False if that cannot be done.
+        """
 
 
 class Backend(Protocol):
@@ -115,11 +123,16 @@ class Backend(Protocol):
         Weights are those that the model's own first step would make.
         """
 
-    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> Rehearsal | None:
+    def settle(self, model: Any) -> None:
+        """Between two batches: sees to it that the model's variables have their values."""
+
+    def rehearsal(
+        self, model: Any, function: TrainFunction, *args: Any, wanted: bool = False
+    ) -> Rehearsal | None:
         """For a train function that ``build`` made and the data of this fit.
 
-        None if what it does needs no rehearsal, being run operation by operation, or if it
-        cannot be undone.
+        None if it cannot be undone, or if it needs no rehearsal, being run operation by
+        operation, and none is ``wanted``.
 
         Raises:
             UnsupportedError: if training would change whether it is rehearsed or not.

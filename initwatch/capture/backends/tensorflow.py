@@ -6,7 +6,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
@@ -155,6 +155,8 @@ class _Flag:
 class _Rehearsal:
     """See ``protocol.Rehearsal``."""
 
+    needed = True
+
     def __init__(self, model: Any, graph: Any, iterator: Any, always: bool) -> None:
         self.always = always
         self._graph = graph
@@ -179,6 +181,13 @@ class _Rehearsal:
         if broken is not None:
             raise broken
         return done
+
+    def again(self, ours: TrainFunction) -> bool:
+        if self._distributed or self.always or not self._batches:
+            return False
+        with _undone(self._graph):
+            ours(self._replay())
+        return True
 
     def _replay(self) -> Any:
         """The batches once more, in an iterator of the kind that the fit has."""
@@ -206,15 +215,26 @@ class _LoopRehearsal:
     """
 
     always = False
+    needed = True
 
     def __init__(self, function: TrainFunction) -> None:
         self._function = function
+        self._newest: tuple[Any, Any] | None = None  # graph, batch
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function and not isinstance(args[0], ITERATORS)
 
+    def again(self, ours: TrainFunction) -> bool:
+        if self._newest is None:
+            return False
+        graph, batch = self._newest
+        with _undone(graph):
+            ours(iter([batch]))
+        return True
+
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         batch = next(args[0])
+        self._newest = None
 
         def replay() -> Any:
             return iter([batch])
@@ -231,6 +251,7 @@ class _LoopRehearsal:
             # the batch is ours to hand on: the user's own step trains on it, or says what is wrong
             return Rehearsed(own(replay()), True, error)
         done = _both(graph, ours, own, replay)
+        self._newest = None if _counts(kinds) else (graph, batch)
         # seen as different: what counts its own runs is the user's to run each time
         return replace(done, equal=done.equal and not _counts(kinds))
 
@@ -239,24 +260,33 @@ def _both(
     graph: Any, ours: TrainFunction, own: TrainFunction, replay: Callable[[], Any]
 ) -> Rehearsed:
     """Runs ours, undoes it, and runs the user's own; ``replay`` gives both the same batches."""
-    mine = {id(variable.handle) for variable in graph.variables if hasattr(variable, OWN)}
-    handles = [handle for handle in _resources(graph) if id(handle) not in mine]
     failure: Exception | None = None
-    before = after = _values(handles)
-    try:
-        ours(replay())
+    with _undone(graph) as handles:
         after = _values(handles)
-    except Exception as error:
-        failure = error  # told to the caller, once the user's own step has run
-    finally:
-        for handle, value in zip(handles, before, strict=True):
-            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+        try:
+            ours(replay())
+            after = _values(handles)
+        except Exception as error:
+            failure = error  # told to the caller, once the user's own step has run
     result = own(replay())
     equal = failure is None and all(
         a.numpy().tobytes() == b.numpy().tobytes()
         for a, b in zip(after, _values(handles), strict=True)
     )
     return Rehearsed(result, equal, failure)
+
+
+@contextmanager
+def _undone(graph: Any) -> Iterator[list[Any]]:
+    """Puts back what runs of the graph change; gives the resources concerned."""
+    mine = {id(variable.handle) for variable in graph.variables if hasattr(variable, OWN)}
+    handles = [handle for handle in _resources(graph) if id(handle) not in mine]
+    before = _values(handles)
+    try:
+        yield handles
+    finally:
+        for handle, value in zip(handles, before, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=value)
 
 
 def _values(handles: list[Any]) -> list[Any]:
@@ -415,7 +445,12 @@ class TensorFlowBackend:
                 optimizer.__dict__.pop("build", None)
         return True
 
-    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> Rehearsal | None:
+    def settle(self, model: Any) -> None:
+        """They always have."""
+
+    def rehearsal(
+        self, model: Any, function: TrainFunction, *args: Any, wanted: bool = False
+    ) -> Rehearsal | None:
         if not isinstance(args[0], ITERATORS):
             return _LoopRehearsal(function)
         graph = _traced(function, *args)

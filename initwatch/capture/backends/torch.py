@@ -6,8 +6,8 @@ import datetime
 import io
 import itertools
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from initwatch.capture.backends.protocol import (
     TrainFunction,
     TrainStep,
 )
-from initwatch.capture.observer import Observer, optimizers_of, watched_apply
+from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
 from initwatch.capture.reductions import Reduction
 from initwatch.errors import UnsupportedError
 
@@ -147,32 +147,49 @@ class _Rehearsal:
     always = False
 
     def __init__(self, model: Any, function: TrainFunction) -> None:
+        self.needed = bool(model.jit_compile)
         self._model = model
         self._function = function
+        self._newest: tuple[Any, ...] = ()
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function
 
+    def again(self, ours: TrainFunction) -> bool:
+        if not self._newest:
+            return False
+        with self._undone():
+            ours(*self._newest)
+        return True
+
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         failure: Exception | None = None
-        before = after = self._state()
-        generator = torch.get_rng_state()
-        try:
-            ours(*args)
+        self._newest = args
+        with self._undone():
             after = self._state()
-        except Exception as error:
-            failure = error  # told to the caller, once the user's own step has run
-        finally:
-            with torch.no_grad():
-                for tensor, value in zip(self._tensors(), before, strict=True):
-                    tensor.copy_(value)
-            torch.set_rng_state(generator)
+            try:
+                ours(*args)
+                after = self._state()
+            except Exception as error:
+                failure = error  # told to the caller, once the user's own step has run
         result = own(*args)
         equal = failure is None and all(
             a.numpy().tobytes() == b.numpy().tobytes()
             for a, b in zip(self._bytes(after), self._bytes(self._state()), strict=True)
         )
         return Rehearsed(result, equal, failure)
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Puts back what a step changes."""
+        before, generator = self._state(), torch.get_rng_state()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in zip(self._tensors(), before, strict=True):
+                    tensor.copy_(value)
+            torch.set_rng_state(generator)
 
     def _tensors(self) -> list[torch.Tensor]:
         """Everything a step changes: weights, seeds, metrics, slots, buffers of torch modules."""
@@ -213,8 +230,15 @@ class TorchBackend:
     def build_model(self, model: Any, *args: Any) -> bool:
         return False  # Keras builds it before training begins, if that can be done at all
 
-    def rehearsal(self, model: Any, function: TrainFunction, *args: Any) -> _Rehearsal | None:
-        return _Rehearsal(model, function) if model.jit_compile else None
+    def settle(self, model: Any) -> None:
+        """They always have."""
+
+    def rehearsal(
+        self, model: Any, function: TrainFunction, *args: Any, wanted: bool = False
+    ) -> _Rehearsal | None:
+        # a step of the user's in plain Python may count its runs
+        wanted = wanted and is_stock(model) and _processes() == 1
+        return _Rehearsal(model, function) if model.jit_compile or wanted else None
 
     def observed(self, observer: Observer, step: TrainStep, *args: Any, **kwargs: Any) -> Any:
         return step(*args, **kwargs)

@@ -68,3 +68,43 @@ def test_a_run_that_learns_is_left_alone():
     history = mlp_history(30, "relu", 1.0)
     assert finding_of(RULE, late(history, 2.3 * np.exp(-np.arange(200) / 100.0))) is None
     assert finding_of(RULE, late(history, np.full(200, 2.3))) is not None
+
+
+def shift(kernels, biases):
+    """Biases outweigh the weights: the size of the signal stays, what is of the example fades."""
+    random = np.random.default_rng(1)
+    for kernel, bias in zip(kernels[1:-1], biases[1:-1], strict=True):
+        kernel *= 0.2
+        bias += random.normal(size=len(bias))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_outputs_that_tell_no_examples_apart_are_flagged(seed):
+    """Rank collapse: 1 - cosine falls by chi_c a layer (Poole et al. 2016, eq. 7)."""
+    finding = finding_of(RULE, mlp_history(8, "tanh", 1.0, seed=seed, rows=1, edit=shift))
+    assert finding.evidence["apart"] < finding.evidence["apart_limit"] == 1e-4
+    assert finding.layers[-1] == "dense_7"
+    assert finding.evidence["activation_similarity_first"] < 0.99
+    assert finding.evidence["activation_similarity_last_hidden"] > 0.9999
+    assert "Examples look the same from dense_" in finding.message
+
+
+def test_what_rounding_leaves_is_an_error():
+    graver = mlp_history(12, "tanh", 1.0, rows=1, edit=shift)
+    assert finding_of(RULE, graver).severity == "error"
+
+
+def test_examples_that_are_alike_from_the_start_are_not_the_networks_fault():
+    history = mlp_history(8, "tanh", 1.0, rows=1, edit=shift)
+
+    def alike(similarity):
+        return 1.0 - 1e-3 * (1.0 - similarity)
+
+    given = {Statistic.ACTIVATION_SIMILARITY: alike}
+    assert finding_of(RULE, with_series(history, given)) is None
+
+
+def test_a_similarity_that_is_not_known_is_not_judged():
+    history = mlp_history(8, "tanh", 1.0, rows=1, edit=shift)
+    unknown = {Statistic.ACTIVATION_SIMILARITY: lambda similarity: np.nan * similarity}
+    assert finding_of(RULE, with_series(history, unknown)) is None
