@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
 from initwatch.advice.advisor import advise
+from initwatch.advice.trial import try_out
 from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session, writes_logs
 from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
@@ -25,13 +27,23 @@ from initwatch.measurement.trend import has_jumped
 from initwatch.outlets.console import ConsoleOutlet
 from initwatch.outlets.outlet import Outlet
 from initwatch.outlets.tensorboard import TensorBoardOutlet
-from initwatch.records import Advice, Finding, History, Report, Subject
+from initwatch.records import Advice, Finding, History, Reinitialized, Report, Subject
 from initwatch.records.finding import SEVERITIES, Severity
 from initwatch.records.training import Training
 from initwatch.records.update import Histogram, Update
 from initwatch.schedule import Agenda, Schedule
 
 Listener = Callable[[list[Finding]], None]
+
+
+class Mender(Protocol):
+    """Who may change the model."""
+
+    def spare(self, history: History) -> frozenset[str]:
+        """Paths of variables that are not to be drawn anew."""
+
+    def mend(self, report: Report, step: int) -> list[Reinitialized]:
+        """Applies what ``report`` advises; what was changed, when ``step`` steps were taken."""
 
 
 class Watch:
@@ -49,10 +61,16 @@ class Watch:
         self.progress = False  # a progress bar stands unfinished on the line
         self._agenda = Agenda(schedule)
         self._faults = Faults(self._tell)
+        self._rules = rules
         self._engine = Engine(rules, self._faults)
         self._session: Session | None = None
         self._recorder: Recorder | None = None
         self._advice: list[Advice] = []
+        self._untried = False  # there is advice that has not been measured
+        self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
+        self._past: list[Finding] = []  # findings on weights that have been drawn anew since
+        self._changes: list[Reinitialized] = []
+        self.menders: list[Mender] = []
         self._training = Training("SGD", None)  # until the first epoch begins
 
     # ------------------------------------------------------------------ lifetime
@@ -69,6 +87,7 @@ class Watch:
             self._session = earlier if reusable else Session(model)
             assert self._session is not None
             self._session.attach(self._faults, self._receive)
+            self._session.want_again()
         except (NotReadyError, UnsupportedError) as error:
             self._faults.add("start", f"{error} Training goes on; nothing is measured.")
         except Exception as error:
@@ -115,6 +134,7 @@ class Watch:
         if self._session is not None:
             self._session.disarm()
         self._judge_the_last()
+        self._announce()
         report = self.report()
         for outlet in self.outlets:
             with self._contained(outlet):
@@ -127,17 +147,8 @@ class Watch:
             return
         found = self._judged(recorder.history(), last=True)
         if found:
-            self._emit(
-                Update(
-                    step=recorder.last_step,
-                    layers=recorder.layers,
-                    variables=recorder.variables,
-                    values={},
-                    histograms=(),
-                    news=tuple(found),
-                    report=self.report(),
-                )
-            )
+            self._emit(self._update(news=tuple(found)))
+            self._unsaid += found
 
     # ------------------------------------------------------------------ a sampled step
 
@@ -167,11 +178,83 @@ class Watch:
             )
             if found or has_jumped(history.losses):
                 self._agenda.alarm(self.batch - 1)
-        if news:
-            for listener in self.listeners:
-                with self._faults.contained("listener", "nobody is told of this finding."):
-                    listener(news)
+        self._unsaid += news
+        if not self._untried:
+            self._announce()
         self.progress = True
+
+    def between(self) -> None:
+        """A batch has ended: what is advised is measured, and applied where that is wanted."""
+        if not self._untried or self._session is None or self._recorder is None:
+            return
+        self._untried = False
+        tried = False
+        with self._faults.contained("trial", "advice rests on theory alone."):
+            self._session.settle()
+            history = self._recorder.history()
+            spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
+            self._advice = try_out(self._model, self._advice, history, self._measured_again, spare)
+            tried = any(advice.measured is not None for advice in self._advice)
+        self._announce(tried)
+        for mender in self.menders:
+            with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
+                changes = mender.mend(self.report(), self._recorder.last_step + 1)
+                if changes:
+                    self._begin_anew(changes)
+
+    def _measured_again(self) -> History | None:
+        """One step on the newest batches with the weights as they are; it leaves no trace."""
+        assert self._session is not None
+        sample = self._session.probe()
+        if sample is None:
+            return None
+        structure = sample.structure
+        outputs = [layer.outputs for layer in structure.layers]
+        recorder = Recorder(structure.layers, structure.variables, structure.output)
+        measurement = measure(sample.rows[0], structure.layout, outputs)
+        recorder.add(measurement, sample.active[0], structure.layout)
+        return recorder.history()
+
+    def _announce(self, tried: bool = False) -> None:
+        """Tells what was found to those who wait for advice that has been measured."""
+        news, self._unsaid = self._unsaid, []
+        if not news or self._recorder is None:
+            return
+        update = self._update(news=tuple(news), tried=True)
+        for outlet in self.outlets:
+            if outlet.waits or tried:
+                with self._contained(outlet):
+                    outlet.emit(update)
+        for listener in self.listeners:
+            with self._faults.contained("listener", "nobody is told of this finding."):
+                listener(news)
+
+    def _begin_anew(self, changes: list[Reinitialized]) -> None:
+        """Weights have been drawn anew: what was found on the old ones is past."""
+        assert self._recorder is not None
+        step = self._recorder.last_step
+        self._changes += changes
+        for finding in self._engine.findings:
+            past = replace(finding, severity="info", state="recovered", last_step=step, cause="")
+            self._past.append(past)
+        self._emit(self._update(news=(), changes=tuple(changes)))
+        self._engine = Engine(self._rules, self._faults)
+        self._recorder = None
+        self._advice = []
+        self._agenda.alarm(self.batch - 1)
+
+    def _update(self, **given: Any) -> Update:
+        """What is told between two sampled steps."""
+        assert self._recorder is not None
+        return Update(
+            step=self._recorder.last_step,
+            layers=self._recorder.layers,
+            variables=self._recorder.variables,
+            values={},
+            histograms=(),
+            report=self.report(),
+            **given,
+        )
 
     def _judged(self, history: History, last: bool = False) -> list[Finding]:
         """What is newly found; what is to be done about it is worked out anew."""
@@ -182,12 +265,13 @@ class Watch:
             with self._faults.contained("advice", "findings come without advice."):
                 active = [f for f in self._engine.findings if f.state == "active"]
                 self._advice = advise(active, history, self._training)
+                self._untried = not last and bool(self._advice)
         return found
 
     def _emit(self, update: Update) -> None:
         for outlet in self.outlets:
             with self._contained(outlet):
-                outlet.emit(update)
+                outlet.emit(replace(update, news=()) if outlet.waits else update)
 
     def _contained(self, outlet: Outlet) -> Any:
         """Containment of an outlet's fault: it is reported once and the outlet left out."""
@@ -214,14 +298,17 @@ class Watch:
         """Everything found so far."""
         recorder = self._recorder
         findings = self._engine.findings
+        now = {finding.code for finding in findings}
+        past = [finding for finding in self._past if finding.code not in now]
         codes = {finding.code for finding in findings if finding.state == "active"}
         return Report(
-            findings=findings,
+            findings=[*findings, *past],
             # what has recovered needs no advice
             advice=[advice for advice in self._advice if codes & set(advice.codes)],
             steps_seen=recorder.rows_seen if recorder else 0,
             last_step=recorder.last_step if recorder else -1,
             abstained=self._engine.abstained,
+            changes=list(self._changes),
             problems=self._faults.problems,
         )
 
@@ -387,7 +474,10 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
             if self._conducts and self._watch is not None:
                 model.make_train_function()  # ours stands in for it, never in its place
                 self._watch.arm()
-            return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+            if self._conducts and self._watch is not None:
+                self._watch.between()
+            return result
 
         train_on_batch.conductor = conductor  # type: ignore[attr-defined]
         self.on_epoch_begin(0)
@@ -411,6 +501,10 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._arms and self._watch is not None:
             self._watch.arm()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._conducts and self._watch is not None:
+            self._watch.between()
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._conducts and self._watch is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any
 
@@ -53,3 +54,17 @@ def initializer_for(family: str, scale: float, kernel: Kernel) -> tuple[Any, str
     }
     chosen = classes[family]
     return chosen(seed=seed), f"{argument}=keras.initializers.{chosen.__name__}()"
+
+
+def orthogonal_for(gain: float, kernel: Kernel) -> tuple[Any, str]:
+    """(initializer, code to paste): orthogonal weights with gain^2 / fan_in a weight.
+
+    Keras scales the orthonormal matrix itself, whose weights have variance 1 / max(rows, columns)
+    (Saxe et al. 2014); rows are all axes but the last.
+    """
+    rows, columns = math.prod(kernel.shape[:-1]), kernel.shape[-1]
+    factor = float(f"{gain * math.sqrt(max(rows, columns) / kernel.fan_in):.4g}")
+    return (
+        keras.initializers.Orthogonal(gain=factor, seed=seed_of(kernel.variable)),
+        f"{kernel.argument}=keras.initializers.Orthogonal(gain={factor})",
+    )

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from initwatch.errors import ArgumentError
-from initwatch.records import Advice, Report
-
-
-@dataclass(frozen=True, slots=True)
-class Reinitialized:
-    """One kernel that was drawn anew.
-
-    Attributes:
-        layer: path of its layer.
-        variable: path of the kernel.
-        previous: the initializer it came from.
-        initializer: the initializer it was drawn with.
-    """
-
-    layer: str
-    variable: str
-    previous: Any
-    initializer: Any
+from initwatch.records import Advice, Reinitialized, Report
 
 
 def reinitialize(
@@ -36,8 +18,8 @@ def reinitialize(
     """Draws the kernels that ``report`` has initializer advice for anew, in place.
 
     The layers' ``kernel_initializer`` is set too, so that a saved model tells the truth. Draws
-    come from seeds of their own; no other random state is touched. The optimizer's slots are
-    left alone: call it before training, or compile again.
+    come from seeds of their own; no other random state is touched. What the compiled optimizer
+    keeps of the variables (momenta, variances, averages) begins anew.
 
     Args:
         model: the model of the report, or one built alike: variables are looked up by path, and
@@ -72,7 +54,7 @@ def reinitialize(
             )
         advice = [item for item in advice if item.layer in set(layers)]
     # all are looked up before the first is changed: an error leaves the model as it was
-    found = _owners(model, advice)
+    found = owners(model, advice)
     changed = []
     for item, (layer, variable) in zip(advice, found, strict=True):
         variable.assign(item.suggested(variable.shape, dtype=variable.dtype))
@@ -85,12 +67,43 @@ def reinitialize(
                 variable=item.variable,
                 previous=item.current,
                 initializer=item.suggested,
+                measured=item.measured,
             )
         )
+    if getattr(model, "optimizer", None) is not None:
+        begin_anew(model.optimizer, [variable for _, variable in found])
     return changed
 
 
-def _owners(model: keras.Model, advice: Sequence[Advice]) -> list[tuple[Any, Any]]:
+def begin_anew(optimizer: Any, variables: Sequence[Any]) -> None:
+    """Sets what an optimizer keeps of these variables to what it would begin with.
+
+    Each slot of a built Keras optimizer is in a list with one entry a trainable variable, in
+    their order. What it begins with is read off an optimizer of the same configuration.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not inner.built or not variables:
+        return
+    trained = list(inner._trainable_variables)
+    chosen = [i for i, v in enumerate(trained) if any(v is given for given in variables)]
+    if not chosen:
+        return
+    fresh = type(inner).from_config(inner.get_config())
+    fresh.build(trained)
+    for name, slots in vars(inner).items():
+        anew = vars(fresh).get(name)
+        if not isinstance(slots, list) or not isinstance(anew, list) or slots is trained:
+            continue
+        if name == "_trainable_variables" or {len(slots), len(anew)} != {len(trained)}:
+            continue
+        for i in chosen:
+            if isinstance(slots[i], keras.Variable):
+                # the average of weights is that of the new ones so far, from its first step on
+                is_average = name == "_model_variables_moving_average"
+                slots[i].assign(trained[i] if is_average else anew[i])
+
+
+def owners(model: keras.Model, advice: Sequence[Advice]) -> list[tuple[Any, Any]]:
     """(layer, variable) that each advice speaks of."""
     there = [
         (layer, variable)

@@ -40,7 +40,7 @@ def mend_signal(
             return drowned
         recurrent = any(layer.class_name in _RECURRENT for layer in history.layers)
         return [
-            _normalize(
+            normalize(
                 findings[0].layers,
                 codes,
                 "Theory follows stacks of dense and convolutional layers, which this is not; "
@@ -56,7 +56,7 @@ def mend_signal(
     if best.stack.distortion > DEPTH_SCALES:
         return _change_activation(stack, best, codes)
     return [
-        _normalize(
+        normalize(
             [layer.path for layer in stack.layers],
             codes,
             "By theory the weights' scale suits the activations, so the cause is elsewhere; "
@@ -175,13 +175,13 @@ def _change_activation(stack: PlainStack, best: Candidate, codes: tuple[str, ...
         for path in paths
     ]
     keep = f"Or keep {name} and normalise in front of it in every layer (Ioffe & Szegedy 2015)."
-    return [*exchange, _normalize(paths, codes, keep)]
+    return [*exchange, normalize(paths, codes, keep)]
 
 
 _RECURRENT = frozenset(["RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional"])
 
 
-def _normalize(
+def normalize(
     paths: Sequence[str], codes: tuple[str, ...], reason: str, kind: str = "BatchNormalization"
 ) -> Advice:
     """One for all: a layer to put in, not a line to change."""
@@ -223,6 +223,32 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
         name = _activation_name(layer)
         now = rms[columns[layer.kernel.variable]]
         out.append(_random(layer.kernel, name, layer.path, now, codes))
+    return out
+
+
+def textbook(history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """The textbook match for each kernel whose variance is more than twice off it.
+
+    For networks that theory does not follow: what it comes to is for a trial to say.
+    """
+    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    out = []
+    for layer in history.layers:
+        kernel = layer.kernel
+        if kernel is None or kernel.variable not in columns:
+            continue
+        now = rms[columns[kernel.variable]]
+        advice = _random(kernel, _activation_name(layer), layer.path, now, codes)
+        before, after = (advice.predicted[f"sigma_w2_{when}"] for when in ("before", "after"))
+        with np.errstate(divide="ignore"):
+            if abs(np.log(before / after)) > np.log(2.0):
+                reason = (
+                    f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits "
+                    f"{_activation_name(layer)}."
+                )
+                predicted = {"sigma_w2_before": before, "sigma_w2_after": after}
+                out.append(replace(advice, reason=reason, predicted=predicted))
     return out
 
 
@@ -339,7 +365,7 @@ def unsaturate(finding: Finding, history: History) -> list[Advice]:
     if first is not None and first.signal in finding.layers:
         return [scale_input(finding, first.path)]
     return [
-        _normalize(
+        normalize(
             finding.layers,
             (finding.code,),
             "The weights are not too large; normalising the pre-activation brings it back into "

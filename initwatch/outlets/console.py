@@ -10,7 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from initwatch.records import Advice, Finding, Report
-from initwatch.records.report import abbreviated, closing_line, evidence_text, grouped
+from initwatch.records.report import (
+    abbreviated,
+    changes_lines,
+    closing_line,
+    evidence_text,
+    grouped,
+    trials,
+)
 from initwatch.records.update import Update
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
@@ -25,6 +32,7 @@ class ConsoleOutlet:
     """
 
     name = "console"
+    waits = True
 
     def __init__(
         self, console: Console | None = None, in_progress: Callable[[], bool] = lambda: False
@@ -40,6 +48,8 @@ class ConsoleOutlet:
         # what is only worth knowing stands in the report
         for finding in (f for f in update.news if f.severity != "info"):
             self._print(self._block(finding, update.report.advice))
+        for line in changes_lines(list(update.changes)):
+            self._print(Text(f"initwatch: {line}.", style="yellow"))
 
     def note(self, text: str) -> None:
         self._print(Text(f"initwatch: {text}", style="yellow"))
@@ -74,6 +84,9 @@ class ConsoleOutlet:
             if layers:
                 rows.add_row("  for", Text(abbreviated(layers)))
             rows.add_row("  why", Text(reason))
+        given = [a for a in answers if (a.code, a.reason) in fresh]
+        for text in trials(given):
+            rows.add_row("measured", Text(text))
         title = Text(f"{finding.code} {finding.symptom}", style=_STYLES[finding.severity])
         return Panel(
             Group(Text(finding.message), rows),

@@ -12,6 +12,7 @@ class Outlet(Protocol):
     """Shows or stores what was measured and found. May raise: the conductor contains it."""
 
     name: str
+    waits: bool  # True: it is told of findings once their advice has been measured
 
     def open(self, step: int) -> None:
         """Training begins at optimizer step ``step``."""

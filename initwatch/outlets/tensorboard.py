@@ -23,6 +23,7 @@ from initwatch.errors import ArgumentError, LogDirError
 from initwatch.outlets.event_file import EventFile
 from initwatch.plugin.metadata import (
     ADVICE_TAG,
+    CHANGES_TAG,
     FINDINGS_TAG,
     REPORT_TAG,
     RUN_FOLDER,
@@ -31,7 +32,14 @@ from initwatch.plugin.metadata import (
     scalar_tag,
 )
 from initwatch.records import Advice, Finding, LayerSpec, Report, Statistic, Subject
-from initwatch.records.report import abbreviated, closing_line, figure_text, grouped, in_order
+from initwatch.records.report import (
+    abbreviated,
+    changes_lines,
+    closing_line,
+    figure_text,
+    grouped,
+    in_order,
+)
 from initwatch.records.update import Histogram, Update
 
 # Few by default: one chart a layer and quantity. Of variables, the kernel stands for its layer.
@@ -68,12 +76,13 @@ class TensorBoardOutlet:
     """
 
     name = "TensorBoard log"
+    waits = False
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         self.folder = checked_log_dir(log_dir) / RUN_FOLDER
         self._file: EventFile | None = None
         self._described: set[str] = set()
-        self._advised: set[tuple[str, str]] = set()
+        self._advised: set[tuple[str, str, bool]] = set()
         self._layers: tuple[LayerSpec, ...] | None = None
         self._logged: frozenset[int] | None = None
         self._flagged: set[str] = set()
@@ -101,16 +110,20 @@ class TensorBoardOutlet:
         values = [*self._scalars(update), *self._histograms(update)]
         if update.news:
             news = list(update.news)
-            values.append(self._text(FINDINGS_TAG, findings_markdown(news)))
+            if not update.tried:
+                values.append(self._text(FINDINGS_TAG, findings_markdown(news)))
             answers = [
                 advice
                 for advice in update.report.advice
                 if any(finding.code in advice.codes for finding in news)
-                and (advice.layer, advice.code) not in self._advised
+                and _key(advice) not in self._advised
             ]
-            self._advised |= {(advice.layer, advice.code) for advice in answers}
+            self._advised |= {_key(advice) for advice in answers}
             if answers:
                 values.append(self._text(ADVICE_TAG, advice_markdown(answers)))
+        if update.changes:
+            lines = "\n".join(f"- {line}" for line in changes_lines(list(update.changes)))
+            values.append(self._text(CHANGES_TAG, lines))
         self._file.add(update.step, values)
 
     def note(self, text: str) -> None:
@@ -308,3 +321,8 @@ def report_markdown(report: Report) -> str:
     if report.advice:
         parts.append(f"### Advice\n\n{advice_markdown(report.advice)}")
     return "\n\n".join(parts)
+
+
+def _key(advice: Advice) -> tuple[str, str, bool]:
+    """What makes an advice another one to read."""
+    return advice.layer, advice.code, advice.measured is not None

@@ -9,6 +9,7 @@ RUN_FOLDER = "initwatch"  # inside log_dir: a run of its own beside keras.callba
 
 FINDINGS_TAG = f"{PLUGIN_NAME}/findings"
 ADVICE_TAG = f"{PLUGIN_NAME}/advice"
+CHANGES_TAG = f"{PLUGIN_NAME}/changes"
 REPORT_TAG = f"{PLUGIN_NAME}/report"
 
 

@@ -5,6 +5,7 @@ from initwatch.records.finding import Finding, Severity
 from initwatch.records.history import History
 from initwatch.records.layer import Activation, Kernel, LayerSpec, VariableSpec
 from initwatch.records.output import Output
+from initwatch.records.reinitialized import Reinitialized
 from initwatch.records.report import Report
 from initwatch.records.statistic import Statistic, Subject
 
@@ -16,6 +17,7 @@ __all__ = [
     "Kernel",
     "LayerSpec",
     "Output",
+    "Reinitialized",
     "Report",
     "Severity",
     "Statistic",

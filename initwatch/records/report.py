@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from initwatch.records.advice import Advice
 from initwatch.records.finding import Finding
+from initwatch.records.reinitialized import Reinitialized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class Report:
         steps_seen: optimizer steps that were measured.
         last_step: the newest step measured, -1 before the first.
         abstained: rule code to the reason why that rule could not judge.
+        changes: what ``AutoReinit`` has drawn anew.
         problems: faults of initwatch's own, each said once; training went on.
     """
 
@@ -25,6 +27,7 @@ class Report:
     steps_seen: int = 0
     last_step: int = -1
     abstained: Mapping[str, str] = field(default_factory=dict)
+    changes: list[Reinitialized] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -43,6 +46,7 @@ def report_lines(report: Report) -> list[str]:
     said: set[int] = set()
     for finding in in_order(report.findings):
         lines += [headline(finding), *body_lines(finding, report.advice, said), ""]
+    lines += changes_lines(report.changes)
     lines.append(closing_line(report))
     reasons: dict[str, list[str]] = {}
     for code, reason in report.abstained.items():
@@ -50,6 +54,29 @@ def report_lines(report: Report) -> list[str]:
     lines += [f"not judged: {', '.join(codes)}: {reason}." for reason, codes in reasons.items()]
     lines += [f"initwatch: {problem}" for problem in report.problems]
     return lines
+
+
+def changes_lines(changes: list[Reinitialized]) -> list[str]:
+    """What was drawn anew, a line for each kind of change."""
+    groups: dict[str, list[str]] = {}
+    for change in changes:
+        name = type(change.initializer).__name__
+        role = change.variable.rsplit("/", 1)[-1]
+        when = "" if change.step is None else f" after {change.step} steps"
+        figures = "" if change.measured is None else f": {measured_text(change.measured)}"
+        groups.setdefault(f"drawn anew{when}: {role} by {name}{figures}", []).append(change.layer)
+    return [f"{text}; {abbreviated(layers)}" for text, layers in groups.items()]
+
+
+def measured_text(measured: Mapping[str, float]) -> str:
+    """The trial's figures, before and after, on one line."""
+    names = [key.removesuffix("_before") for key in measured if key.endswith("_before")]
+    return ", ".join(
+        f"{name.replace('_', ' ')} {figure_text(measured[f'{name}_before'])} -> "
+        f"{figure_text(measured[f'{name}_after'])}"
+        for name in names
+        if f"{name}_after" in measured
+    )
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
@@ -92,6 +119,7 @@ def body_lines(finding: Finding, advice: list[Advice], said: set[int]) -> list[s
     for (code, reason), layers in grouped(fresh).items():
         where = f"{abbreviated(layers)}: " if layers else ""
         lines += [f"advice:   {where}{code}", f"          {reason}"]
+    lines += [f"measured: {text}" for text in trials(fresh)]
     return lines
 
 
@@ -103,6 +131,11 @@ def grouped(advice: list[Advice]) -> dict[tuple[str, str], list[str]]:
         if item.layer:
             layers.append(item.layer)
     return groups
+
+
+def trials(advice: list[Advice]) -> list[str]:
+    """What was measured of each trial among the advice."""
+    return list(dict.fromkeys(measured_text(a.measured) for a in advice if a.measured is not None))
 
 
 def evidence_text(finding: Finding) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from initwatch.records.finding import Finding
 from initwatch.records.layer import LayerSpec, VariableSpec
+from initwatch.records.reinitialized import Reinitialized
 from initwatch.records.report import Report
 from initwatch.records.statistic import Statistic, Subject
 
@@ -44,6 +45,8 @@ class Update:
         histograms: empty on most steps.
         news: findings that are new, or more severe, with this step.
         report: everything found so far.
+        tried: True if ``news`` were in an update before: their advice has been measured since.
+        changes: what has been drawn anew behind this step.
     """
 
     step: int
@@ -53,3 +56,5 @@ class Update:
     histograms: tuple[Histogram, ...]
     news: tuple[Finding, ...]
     report: Report
+    tried: bool = False
+    changes: tuple[Reinitialized, ...] = ()

@@ -1,0 +1,397 @@
+"""The trial: candidate initializers drawn into the model and measured on a real batch.
+
+Theory proposes, the measurement decides. Every candidate is drawn for all layers concerned, one
+training step on a kept batch is measured with it, and all is put back; the one that leaves the
+forward and the backward signal most even over depth is what is advised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from initwatch.advice import weights
+from initwatch.advice.advisor import SIGNAL_CODES
+from initwatch.advice.initializers import initializer_for, orthogonal_for
+from initwatch.advice.reinitialize import owners
+from initwatch.diagnosis import depth
+from initwatch.records import Advice, History, Kernel, LayerSpec, Statistic
+from initwatch.theory.choice import MAX_MEAN_SHARE, TEXTBOOK, sigma_w2
+from initwatch.theory.quadrature import expectation, mean_square
+
+# Measures one step with the weights the model has now; None if that cannot be done.
+Measure = Callable[[], History | None]
+Assignment = dict[str, tuple[Any, str]]  # variable -> (initializer, code to paste)
+
+# ln of an RMS ratio. Two draws of one initializer differ by this much and less: at width 64 and
+# depth 30 the log-length scatters by sqrt(5 x 30 / 64) / 2 = 0.8 (Hanin & Rolnick 2018).
+MARGIN = 0.8
+# Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
+LSUV_TOLERANCE = 0.1
+LSUV_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """How even the signals are over depth, as measured in one step.
+
+    Attributes:
+        forward: ln(largest / smallest) of the activations' standard deviation along the trunk.
+        backward: the same of delta, the gradient of the layers' outputs.
+        saturation: ln(1 / RMS slope) of the most saturated activation whose slope is known,
+            against the steepest it has; 0 = none is.
+        loss: the step's loss.
+        excess: ln(loss / that of a constant guess), 0 below it or where that is not known.
+        equal: hidden kernels whose units are all the same.
+    """
+
+    forward: float
+    backward: float
+    saturation: float
+    loss: float
+    excess: float
+    equal: int
+
+    @property
+    def cost(self) -> float:
+        """The worse of the two signals, and how wild the first guess is: ln of an RMS ratio."""
+        worst = max(self.forward, self.backward, self.saturation, self.excess)
+        return worst if np.isfinite(worst) and not self.equal else np.inf
+
+
+def signals(history: History, row: int = -1) -> Signals:
+    """What one row of a history shows of the two signals."""
+    columns = depth.trunk_columns(history.layers)
+    std = history.series[Statistic.ACTIVATION_STD][row, columns]
+    delta = history.series[Statistic.DELTA_NORM][row, columns]
+    loss, guess = float(history.losses[row]), float(history.trivial_losses[row])
+    excess = np.inf if not np.isfinite(loss) else 0.0
+    if np.isfinite(loss) and guess > 0.0 and loss > guess:
+        excess = float(np.log(loss / guess))
+    places = {variable.path: i for i, variable in enumerate(history.variables)}
+    spread = history.series[Statistic.WEIGHT_UNIT_SPREAD][row]
+    hidden = [
+        layer.kernel
+        for layer in history.layers
+        if layer.kernel is not None and not layer.is_output and layer.kernel.shape[-1] > 1
+    ]
+    equal = sum(bool(spread[places[k.variable]] == 0.0) for k in hidden if k.variable in places)
+    return Signals(_range(std), _range(delta), _saturation(history, row), loss, excess, equal)
+
+
+def _saturation(history: History, row: int) -> float:
+    slopes = history.series[Statistic.ACTIVATION_SLOPE][row]
+    worst = 0.0
+    column = {layer.path: i for i, layer in enumerate(history.layers)}
+    for layer in history.layers:
+        phi = layer.activation
+        # a rectifier's slopes are 0 or 1 by design
+        if layer.is_output or phi is None or phi.max_slope is None or phi.rectifies:
+            continue
+        slope = float(slopes[column[phi.layer]]) if phi.layer in column else np.nan
+        if np.isfinite(slope):
+            with np.errstate(divide="ignore"):
+                worst = max(worst, float(-0.5 * np.log(slope / phi.max_slope)))
+    return worst
+
+
+def _range(values: np.ndarray[Any, Any]) -> float:
+    """Ln of the largest over the smallest; inf where one is 0 or not finite."""
+    known = values[~np.isnan(values)]
+    if len(known) < len(values):
+        return np.inf
+    if len(known) < 2:
+        return 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = float(np.log(known.max()) - np.log(known.min()))
+    return found if np.isfinite(found) else np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A candidate and what was measured with it."""
+
+    name: str
+    assignment: Assignment
+    signals: Signals
+
+
+def try_out(
+    model: keras.Model,
+    advice: Sequence[Advice],
+    history: History,
+    measure: Measure,
+    spare: frozenset[str] = frozenset(),
+) -> list[Advice]:
+    """Advice whose initializers were measured, the best of them in place of theory's choice.
+
+    Args:
+        model: its weights are put back, bit for bit.
+        advice: from ``advise``; kinds other than initializer stay as they are.
+        history: what was measured so far.
+        measure: one measured step.
+        spare: paths of variables that are not to be drawn anew.
+
+    Returns:
+        the same advice, with ``measured`` filled in and the initializers of the best candidate;
+        unchanged where nothing could be measured. Where theory has no initializer for layers
+        whose weights do not suit their activation, the textbook's are tried and come first if
+        they help. Where no candidate is better than what is there, no initializer is advised.
+    """
+    advice = [item for item in advice if item.variable not in spare]
+    chosen = [item for item in advice if item.kind == "initializer"]
+    proposed = not chosen
+    if proposed:
+        codes = {code for item in advice for code in item.codes} & SIGNAL_CODES
+        chosen = weights.textbook(history, tuple(sorted(codes))) if codes else []
+        chosen = [item for item in chosen if item.variable not in spare]
+    if not chosen:
+        return list(advice)
+    others = [item for item in advice if item.kind != "initializer"]
+    with _kept(model, chosen) as variables:
+        before = measure()
+        if before is None:
+            return list(advice)
+        now = signals(before)
+        outcomes = list(_measured(variables, chosen, before, measure))
+    if not outcomes:
+        return list(advice)
+    best = _best(outcomes)
+    figures = _figures(now, best.signals)
+    if best.signals.cost > now.cost - MARGIN:
+        if proposed:
+            return list(advice)
+        paths = [item.layer for item in chosen]
+        reason = (
+            f"Of {len(outcomes)} initializers drawn and measured on a batch of yours none keeps "
+            "the signals more even than they are; normalising each layer holds them whatever the "
+            "weights are (Ioffe & Szegedy 2015)."
+        )
+        return [*others, weights.normalize(paths, chosen[0].codes, reason)]
+    out = []
+    for item in chosen:
+        suggested, code = best.assignment[item.variable]
+        reason = item.reason
+        if code != item.code:
+            reason = (
+                f"Of {len(outcomes)} candidates drawn and measured on a batch of yours, "
+                f"{best.name} keeps both signals most even."
+            )
+        out.append(replace(item, suggested=suggested, code=code, measured=figures, reason=reason))
+    return [*out, *others]
+
+
+def _best(outcomes: Sequence[Outcome]) -> Outcome:
+    """The first that no other beats by more than draws differ: theory's choice comes first."""
+    least = min(outcome.signals.cost for outcome in outcomes)
+    return next(o for o in outcomes if o.signals.cost <= least + MARGIN)
+
+
+def _figures(before: Signals, after: Signals) -> dict[str, float]:
+    """Before and after, as ratios of RMS."""
+    return {
+        "signal_ratio_before": float(np.exp(min(before.forward, 700.0))),
+        "signal_ratio_after": float(np.exp(after.forward)),
+        "gradient_ratio_before": float(np.exp(min(before.backward, 700.0))),
+        "gradient_ratio_after": float(np.exp(after.backward)),
+        "loss_before": before.loss,
+        "loss_after": after.loss,
+    }
+
+
+# --------------------------------------------------------------------------- drawing
+
+
+@contextmanager
+def _kept(model: keras.Model, advice: Sequence[Advice]) -> Iterator[dict[str, Any]]:
+    """The variables of the advice by path; their values are put back."""
+    found = owners(model, advice)
+    variables = {item.variable: v for item, (_, v) in zip(advice, found, strict=True)}
+    values = {path: keras.ops.convert_to_numpy(v).copy() for path, v in variables.items()}
+    try:
+        yield variables
+    finally:
+        for path, variable in variables.items():
+            variable.assign(values[path])
+
+
+def _draw(variables: dict[str, Any], assignment: Assignment) -> None:
+    for path, (initializer, _) in assignment.items():
+        variable = variables[path]
+        variable.assign(initializer(variable.shape, dtype=variable.dtype))
+
+
+# --------------------------------------------------------------------------- candidates
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A kernel that is to be drawn anew, and what stands around it."""
+
+    layer: LayerSpec
+    kernel: Kernel
+    last_of_branch: bool
+
+
+def _measured(
+    variables: dict[str, Any], advice: Sequence[Advice], history: History, measure: Measure
+) -> Iterator[Outcome]:
+    """Each candidate with what was measured, theory's own choice first."""
+    theirs: Assignment = {item.variable: (item.suggested, item.code) for item in advice}
+    places = _places(history.layers, set(theirs))
+    least = np.inf
+    for name, assignment in _candidates(theirs, places, history.layers):
+        _draw(variables, assignment)
+        measured = measure()
+        if measured is not None:
+            yield (outcome := Outcome(name, assignment, signals(measured)))
+            least = min(least, outcome.signals.cost)
+    if least > MARGIN:  # up to ten steps more are worth it only where something is left to gain
+        yield from _data_driven(variables, theirs, places, measure)
+
+
+def _places(layers: Sequence[LayerSpec], wanted: set[str]) -> list[_Place]:
+    out = []
+    for i, layer in enumerate(layers):
+        for kernel in (layer.first_kernel, layer.kernel):
+            if kernel is not None and kernel.variable in wanted:
+                out.append(_Place(layer, kernel, _ends_branch(layers, i)))
+    return out
+
+
+def _ends_branch(layers: Sequence[LayerSpec], index: int) -> bool:
+    """True for the last kernel before a residual branch meets the trunk again."""
+    if layers[index].trunk:
+        return False
+    for layer in layers[index + 1 :]:
+        if layer.trunk:
+            return True
+        if layer.kernel is not None:
+            return False
+    return False
+
+
+def _candidates(
+    theirs: Assignment, places: Sequence[_Place], layers: Sequence[LayerSpec]
+) -> Iterator[tuple[str, Assignment]]:
+    yield "the advised initializer", theirs
+    made: list[tuple[str, Callable[[_Place], tuple[Any, str]]]] = [
+        ("the textbook match of each activation", _textbook),
+        ("VarianceScaling with the computed gain", _computed),
+        ("Orthogonal with the computed gain", _orthogonal),
+    ]
+    branches = sum(_ends_branch(layers, i) for i, x in enumerate(layers) if x.kernel is not None)
+    if branches:
+
+        def scaled(place: _Place) -> tuple[Any, str]:
+            if not place.last_of_branch:
+                return _textbook(place)
+            # branches of variance 1/L each add up to 1 (Zhang et al. 2019; Hanin & Rolnick 2018)
+            return initializer_for("computed", _scale(place) / branches, place.kernel)
+
+        made.append(("the textbook match, branches scaled by 1/sqrt(L)", scaled))
+    seen = [_codes(theirs)]
+    for name, make in made:
+        assignment = theirs | {place.kernel.variable: make(place) for place in places}
+        if _codes(assignment) not in seen:
+            seen.append(_codes(assignment))
+            yield name, assignment
+
+
+def _codes(assignment: Assignment) -> list[str]:
+    return [code for _, code in assignment.values()]
+
+
+def _name(place: _Place) -> str:
+    phi = place.layer.activation
+    # a kernel with another one of its layer behind it has no activation of its own
+    alone = place.kernel is place.layer.kernel
+    return phi.name if phi is not None and alone else "linear"
+
+
+def _textbook(place: _Place) -> tuple[Any, str]:
+    return initializer_for(TEXTBOOK.get(_name(place), "glorot"), 0.0, place.kernel)
+
+
+def _scale(place: _Place) -> float:
+    """fan_in x Var(w) that keeps the variance, by the layer's own activation."""
+    phi = place.layer.activation
+    if phi is None or place.kernel is not place.layer.kernel:
+        return 1.0
+    forward = mean_square(phi.function, 1.0)
+    if expectation(phi.function) ** 2 >= MAX_MEAN_SHARE * forward:
+        # the variance that theory follows is not the signal there
+        family = TEXTBOOK.get(phi.name, "glorot")
+        return sigma_w2(family, 0.0, place.kernel.fan_in, place.kernel.fan_out)
+    return 1.0 / forward
+
+
+def _computed(place: _Place) -> tuple[Any, str]:
+    return initializer_for("computed", _scale(place), place.kernel)
+
+
+def _orthogonal(place: _Place) -> tuple[Any, str]:
+    return orthogonal_for(float(np.sqrt(_scale(place))), place.kernel)
+
+
+def _data_driven(
+    variables: dict[str, Any],
+    theirs: Assignment,
+    places: Sequence[_Place],
+    measure: Measure,
+) -> Iterator[Outcome]:
+    """LSUV: orthogonal weights, scaled until each layer's output has the variance it should.
+
+    Mishkin & Matas 2016, alg. 1, all layers at a time: each by what it adds to the change of the
+    layer before it, which for ReLU and its kin is the same as one after the other.
+    """
+    gains = {place.kernel.variable: float(np.sqrt(_scale(place))) for place in places}
+    found: Outcome | None = None
+    for _ in range(LSUV_TRIES):
+        assignment = theirs | {
+            place.kernel.variable: orthogonal_for(gains[place.kernel.variable], place.kernel)
+            for place in places
+        }
+        _draw(variables, assignment)
+        history = measure()
+        if history is None:
+            return
+        off = _off(history, places)
+        if not np.isfinite(list(off.values())).all():
+            return
+        found = Outcome("LSUV", assignment, signals(history))
+        if max(map(abs, off.values()), default=0.0) < LSUV_TOLERANCE / 2.0:  # of the RMS
+            break
+        for variable, log in off.items():
+            gains[variable] *= float(np.exp(-np.clip(log, -10.0, 10.0)))
+    if found is not None:
+        yield found
+
+
+def _off(history: History, places: Sequence[_Place]) -> dict[str, float]:
+    """Ln by which each kernel is too large for an even signal."""
+    column = {layer.path: i for i, layer in enumerate(history.layers)}
+    std = history.series[Statistic.ACTIVATION_STD][-1]
+    out = {}
+    before = 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for place in places:
+            if place.kernel is not place.layer.kernel:
+                continue  # a kernel inside a layer shows no output of its own
+            now = float(np.log(std[column[place.layer.signal]] / _std_of(place)))
+            out[place.kernel.variable] = now - before if place.layer.trunk else now
+            before = now if place.layer.trunk else before
+    return out
+
+
+def _std_of(place: _Place) -> float:
+    """Standard deviation of phi(z), z ~ N(0, 1)."""
+    phi = place.layer.activation
+    if phi is None:
+        return 1.0
+    return float(np.sqrt(mean_square(phi.function, 1.0) - expectation(phi.function) ** 2))
