@@ -130,7 +130,7 @@ def test_fans_of_kernels_within_a_layer(name):
     """Inputs of one product with the kernel, from its shape as Keras documents it."""
     kind = KINDS[name]
     kernel = kind.kernel(built(kind, "ones")[0])
-    *field, rows, columns = kernel.shape
+    *field, rows, _ = kernel.shape
     if "Attention" in name and not name.endswith("output"):
         expected = kernel.shape[0]  # (features, heads, size of a head)
     elif "depthwise" in name:
