@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
+from initwatch.errors import ArgumentError
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
+from initwatch.theory.variance import Moments, moments
 
 
 def seed_of(path: str) -> int:
@@ -68,3 +73,45 @@ def orthogonal_for(gain: float, kernel: Kernel) -> tuple[Any, str]:
         keras.initializers.Orthogonal(gain=factor, seed=seed_of(kernel.variable)),
         f"{kernel.argument}=keras.initializers.Orthogonal(gain={factor})",
     )
+
+
+def moments_of(
+    initializer: Any, shape: Sequence[int], fans: tuple[int, int] | None = None
+) -> Moments:
+    """Mean and variance of the weights that ``initializer`` gives a kernel.
+
+    Keras's own are computed. Any other is looked at in one draw, over the kernel's elements;
+    every generator of Keras, NumPy and Python stands afterwards where it stood.
+
+    Args:
+        initializer: a ``keras.initializers.Initializer``, or a function of shape and dtype.
+        shape: the kernel's shape.
+        fans: (fan_in, fan_out) where Keras counts them other than by the shape.
+
+    Raises:
+        ArgumentError: if it is not known and does not give a kernel of this shape.
+    """
+    name = type(initializer).__name__
+    if getattr(keras.initializers, name, None) is type(initializer):
+        known = moments(name, initializer.get_config(), shape, fans)
+        if known is not None:
+            return known
+    drawn = _drawn(initializer, tuple(shape))
+    return Moments(float(np.mean(drawn)), float(np.var(drawn)))
+
+
+def _drawn(initializer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        # what a seed generator assigns to its state inside this scope is gone with it
+        with keras.StatelessScope():
+            values = keras.ops.convert_to_numpy(initializer(shape, dtype="float32"))
+        return np.asarray(values, dtype=np.float64).reshape(shape)
+    except Exception as error:
+        raise ArgumentError(
+            f"the initializer {initializer!r} gives no kernel of shape {shape}, which it must "
+            f"when it is called with that shape and dtype=. {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

@@ -252,7 +252,7 @@ def _kernel(layer: Any, attribute: str, argument: str, kind: str) -> Kernel | No
         kind,
         shape,
         groups=int(getattr(layer, "groups", 1) or 1),
-        contracted=_contracted(layer),
+        equation=layer.equation if isinstance(layer, keras.layers.EinsumDense) else "",
         strides=tuple(getattr(layer, "strides", ()) or ()),
     )
     return Kernel(
@@ -264,12 +264,3 @@ def _kernel(layer: Any, attribute: str, argument: str, kind: str) -> Kernel | No
         initializer=getattr(layer, argument, None),
         argument=argument,
     )
-
-
-def _contracted(layer: Any) -> tuple[int, ...] | None:
-    """EinsumDense: the axes of the kernel that are summed over."""
-    if not isinstance(layer, keras.layers.EinsumDense):
-        return None
-    operands, output = layer.equation.replace("...", "").split("->")
-    letters = operands.split(",")[1]
-    return tuple(i for i, letter in enumerate(letters) if letter not in output)

@@ -1,11 +1,25 @@
 """Fan-in and fan-out of a kernel, by the kind of layer it belongs to.
 
 Keras's own count (``compute_fans``) goes by the kernel's shape alone and takes every kernel of
-rank above 2 for a dense convolution; here a unit's fan-in is the number of inputs it sums over.
+rank above 2 for a dense convolution; here a unit's fan-in is the number of inputs it sums over,
+and its fan-out the number of units that one input feeds.
 """
 
 import math
 from collections.abc import Sequence
+
+# Columns of a recurrent kernel run over gates and units: so many gates.
+GATES = {"LSTM": 4, "LSTMCell": 4, "GRU": 3, "GRUCell": 3, "ConvLSTMCell": 4}
+GATES |= {f"ConvLSTM{rank}D": 4 for rank in (1, 2, 3)}
+
+_DENSE = frozenset({"Dense", "SimpleRNN", "SimpleRNNCell", "LSTM", "LSTMCell", "GRU", "GRUCell"})
+_CONVOLUTIONS = frozenset(
+    [f"{kind}{rank}D" for kind in ("Conv", "ConvLSTM") for rank in (1, 2, 3)]
+    + [f"Conv{rank}DTranspose" for rank in (1, 2, 3)]
+    + [f"{kind}Conv{rank}D" for kind in ("Depthwise", "Separable") for rank in (1, 2)]
+    + ["ConvLSTMCell"]
+)
+_KNOWN = _DENSE | _CONVOLUTIONS | {"Embedding", "ReversibleEmbedding"}
 
 
 def keras_fans(shape: Sequence[int]) -> tuple[int, int]:
@@ -24,22 +38,30 @@ def fans(
     class_name: str,
     shape: Sequence[int],
     *,
+    role: str = "kernel",
     groups: int = 1,
-    contracted: Sequence[int] | None = None,
+    equation: str = "",
     strides: Sequence[int] = (),
 ) -> tuple[int, int]:
     """(fan_in, fan_out) of a kernel.
 
     Args:
-        class_name: the layer's class, such as ``Conv2D``.
+        class_name: the layer's class, such as ``Conv2D``. The projections of attention layers
+            are ``EinsumDense`` layers of their own.
         shape: the kernel's shape.
+        role: the layer's name for it, where it has several: ``depthwise_kernel`` and
+            ``pointwise_kernel``, ``kernel`` and ``recurrent_kernel``, ``embeddings`` and
+            ``reverse_embeddings``.
         groups: groups of a grouped convolution.
-        contracted: EinsumDense: axes of the kernel that are summed over.
+        equation: EinsumDense: its equation.
         strides: strides of a transposed convolution.
 
-    A layer of unknown class is counted as Keras counts it.
+    A layer of unknown class is counted as Keras counts it: ``is_certain`` tells.
     """
-    if "Depthwise" in class_name:  # kernel (*field, channels, multiplier): one channel each
+    if equation:
+        return _einsum_fans(equation, shape)
+    if "Depthwise" in class_name or role == "depthwise_kernel":
+        # kernel (*field, channels, multiplier): one channel each
         *field, _, multiplier = shape
         size = math.prod(field)
         return size, size * int(multiplier)
@@ -53,21 +75,35 @@ def fans(
         *field, channels, units = shape
         size = math.prod(field)
         return size * int(channels), size * int(units) // groups
-    if class_name == "Embedding":  # a lookup sums over one row
-        return 1, int(shape[-1])
-    if contracted is not None:
-        fan_in = math.prod(shape[axis] for axis in contracted)
-        return int(fan_in), int(math.prod(shape) // max(fan_in, 1))
+    if class_name.endswith("Embedding") and role != "reverse_embeddings":
+        return 1, int(shape[-1])  # a lookup sums over one row
     return keras_fans(shape)
 
 
-GATES = {"LSTMCell": 4, "GRUCell": 3}
+def is_certain(class_name: str, equation: str = "") -> bool:
+    """True if ``fans`` counts by what the layer does, False if by the kernel's shape alone."""
+    return bool(equation) or class_name in _KNOWN
+
+
+def _einsum_fans(equation: str, shape: Sequence[int]) -> tuple[int, int]:
+    """Fans of a kernel that ``equation`` contracts with an input.
+
+    Axes of the kernel that are in input and output both (heads with a matrix each) run over
+    separate matrices: they count for neither.
+    """
+    operands, output = equation.replace("...", "").split("->")
+    given, kernel = operands.split(",")
+    sizes = [(letter, int(size)) for letter, size in zip(kernel, shape, strict=True)]
+    return (
+        math.prod(size for letter, size in sizes if letter not in output),
+        math.prod(size for letter, size in sizes if letter not in given),
+    )
 
 
 def units_of(class_name: str, shape: Sequence[int]) -> int:
     """Number of units (columns) in a kernel whose last axes run over units.
 
-    2 * channels for a depthwise kernel with multiplier 2; a gate of a recurrent cell, whose
+    2 * channels for a depthwise kernel with multiplier 2; a gate of a recurrent layer, whose
     columns run over gates and units; the last axis otherwise.
     """
     if "Depthwise" in class_name:

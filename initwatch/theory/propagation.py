@@ -47,6 +47,14 @@ def depth_scale(chi: float) -> float:
     return float(1.0 / log) if log > 0.0 else np.inf
 
 
+def trainable_depth(chi: float) -> float:
+    """6 xi: layers through which a signal can be trained (Schoenholz et al. 2017, sec. 4).
+
+    The papers' xi is that of the correlations; in the ordered phase, chi < 1, it is this one.
+    """
+    return DEPTH_SCALES * depth_scale(chi)
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Theory's course of a signal through layers.

@@ -2,9 +2,12 @@
 
 import itertools
 
+import keras
+import numpy as np
 import pytest
 
-from initwatch.theory.fans import fans, keras_fans, units_of
+from initwatch.theory.fans import fans, is_certain, keras_fans, units_of
+from tests.layer_kinds import KINDS, built
 
 
 def counted(edges):
@@ -90,14 +93,62 @@ def test_an_embedding_sums_over_one_row():
 
 def test_einsum_kernels_sum_over_the_contracted_axes():
     # attention's query projection abc,cde->abde, and its output projection abcd,cde->abe
-    assert fans("EinsumDense", (512, 8, 64), contracted=(0,)) == (512, 8 * 64)
-    assert fans("EinsumDense", (8, 64, 512), contracted=(0, 1)) == (8 * 64, 512)
+    assert fans("EinsumDense", (512, 8, 64), equation="abc,cde->abde") == (512, 8 * 64)
+    assert fans("EinsumDense", (8, 64, 512), equation="abcd,cde->abe") == (8 * 64, 512)
     assert keras_fans((512, 8, 64)) == (512 * 8, 512 * 64)
 
 
+def test_heads_with_a_matrix_each_do_not_count_for_each_other():
+    # every head h maps its own 64 features to its own 32 units
+    assert fans("EinsumDense", (8, 64, 32), equation="abhc,hcd->abhd") == (64, 32)
+    assert fans("EinsumDense", (64, 32), equation="...x,xy->...y") == (64, 32)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.counted])
+def test_fans_are_those_of_the_layer_itself(name):
+    """With kernel and inputs of ones, the largest output is the number of inputs it sums over;
+    the number of units an input feeds is the slope of all outputs by it.
+    """
+    kind = KINDS[name]
+    layer, output = built(kind, "ones")
+    kernel = kind.kernel(layer)
+    counted = fans(shape=kernel.shape, **kind.told)
+    assert counted[0] == np.max(keras.ops.convert_to_numpy(output))
+    assert is_certain(kind.told["class_name"], kind.told.get("equation", ""))
+    if keras.backend.backend() == "tensorflow" and name != "Embedding":
+        import tensorflow as tf
+
+        x = tf.ones((1, *kind.inputs))
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(layer(x))
+        assert counted[1] == np.max(tape.gradient(total, x))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.counted])
+def test_fans_of_kernels_within_a_layer(name):
+    """Inputs of one product with the kernel, from its shape as Keras documents it."""
+    kind = KINDS[name]
+    kernel = kind.kernel(built(kind, "ones")[0])
+    *field, rows, _ = kernel.shape
+    if "Attention" in name and not name.endswith("output"):
+        expected = kernel.shape[0]  # (features, heads, size of a head)
+    elif "depthwise" in name:
+        expected = np.prod(field)
+    else:
+        expected = np.prod(field) * rows
+    assert fans(shape=kernel.shape, **kind.told)[0] == expected
+    assert is_certain(kind.told["class_name"], kind.told.get("equation", ""))
+
+
+def test_a_reversed_embedding_is_a_dense_kernel():
+    assert fans("ReversibleEmbedding", (1000, 64), role="embeddings") == (1, 64)
+    assert fans("ReversibleEmbedding", (64, 1000), role="reverse_embeddings") == (64, 1000)
+
+
 def test_unknown_layers_are_counted_as_keras_counts():
-    assert fans("LSTM", (32, 4 * 16)) == keras_fans((32, 64)) == (32, 64)
     assert fans("MyLayer", (3, 4, 5)) == keras_fans((3, 4, 5)) == (12, 15)
+    assert not is_certain("MyLayer")
     assert keras_fans((7,)) == (7, 7)
     assert keras_fans(()) == (1, 1)
 
@@ -111,3 +162,9 @@ def test_units_of_recurrent_cells_are_those_of_a_gate():
     assert units_of("LSTMCell", (10, 4 * 8)) == units_of("LSTMCell", (8, 4 * 8)) == 8
     assert units_of("GRUCell", (10, 3 * 8)) == 8
     assert units_of("SimpleRNNCell", (10, 8)) == 8
+
+
+def test_units_of_recurrent_layers_and_convolutional_ones():
+    assert units_of("LSTM", (10, 4 * 8)) == 8
+    assert units_of("GRU", (10, 3 * 8)) == 8
+    assert units_of("ConvLSTMCell", (3, 3, 5, 4 * 8)) == units_of("ConvLSTM2D", (3, 3, 5, 32)) == 8

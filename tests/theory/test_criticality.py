@@ -1,0 +1,212 @@
+"""Fixed points and critical weights: closed forms, tables computed beforehand, random networks."""
+
+import math
+
+import numpy as np
+import pytest
+
+from initwatch.errors import ArgumentError
+from initwatch.theory.criticality import (
+    critical_line,
+    critical_point,
+    fixed_point,
+    least_critical_biases,
+)
+from initwatch.theory.propagation import DEPTH_SCALES, backward_factor, forward_map
+from tests.diagnosis.histories import PHIS
+
+
+def bent(z):
+    """A custom activation: slope 1 above 0, sine below."""
+    return np.where(z > 0, z, 0.5 * np.sin(z))
+
+
+def bent_slope(z):
+    return np.where(z > 0, 1.0, 0.5 * np.cos(z))
+
+
+# sigma_w^2 -> q*, chi, xi of tanh at sigma_b^2 = 0.05, by iterating the maps
+TANH = [
+    (1.0, 0.1936, 0.7590, 3.63),
+    (1.3, 0.3153, 0.8802, 7.83),
+    (1.5, 0.4180, 0.9386, 15.79),
+    (1.7, 0.5331, 0.9867, 74.92),
+    (2.0, 0.7218, 1.0477, 21.48),
+    (2.5, 1.0640, 1.1335, 7.98),
+    (3.0, 1.4280, 1.2089, 5.27),
+    (4.0, 2.1955, 1.3424, 3.40),
+]
+
+
+@pytest.mark.parametrize(("sigma_w2", "q", "chi", "xi"), TANH)
+def test_tanh_rests_where_it_is_known_to(sigma_w2, q, chi, xi):
+    """The table to its last digit: 1e-4 in q* and chi, 0.3 % in xi."""
+    reached = fixed_point(sigma_w2, 0.05, np.tanh)
+    assert reached.q == pytest.approx(q, abs=1e-4)
+    assert reached.chi == pytest.approx(chi, abs=1e-4)
+    assert reached.depth_scale == pytest.approx(xi, rel=3e-3)
+    assert reached.trainable_depth == DEPTH_SCALES * reached.depth_scale
+
+
+@pytest.mark.parametrize("start", [1e-3, 1.0, 50.0])
+def test_one_fixed_point_is_reached_from_both_sides(start):
+    assert fixed_point(1.3, 0.05, np.tanh, q=start).q == pytest.approx(0.3153, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_w2", "sigma_b2", "q", "chi"),
+    [
+        ("relu", 1.0, 0.0, 0.0, 0.5),  # dies
+        ("relu", 2.0, 0.0, 1.0, 1.0),  # keeps what it gets
+        ("relu", 2.0, 0.1, math.inf, 1.0),  # grows without bound, by 0.1 a layer
+        ("relu", 3.0, 0.0, math.inf, 1.5),
+        ("relu", 1.0, 0.1, 0.2, 0.5),  # q = q / 2 + 0.1
+        ("relu", 1.9999, 1.0, 20000.0, 0.99995),  # far beyond all bends
+        ("linear", 0.5, 0.5, 1.0, 0.5),
+        ("tanh", 0.5, 0.0, 0.0, 0.5),
+        ("tanh", 1.0, 0.0, 0.0, 1.0),  # dies, as slowly as 1 / (2 layers)
+        # Klambauer et al. 2017; chi by hand: scale^2 (1 + alpha^2 2 e^2 N(-2)) / 2
+        ("selu", 1.0, 0.0, 1.0, 1.07157),
+        ("sigmoid", 0.0, 0.3, 0.3, 0.0),
+        ("sigmoid", 0.0, 0.0, 0.0, 0.0),
+    ],
+)
+def test_fixed_points_with_a_closed_form(name, sigma_w2, sigma_b2, q, chi):
+    reached = fixed_point(sigma_w2, sigma_b2, PHIS[name].function)
+    assert reached.q == pytest.approx(q, rel=1e-3)
+    assert reached.chi == pytest.approx(chi, abs=1e-4)
+
+
+CRITICAL = [  # phi, sigma_b^2, critical sigma_w^2, q*
+    (np.tanh, 0.0, 1.0, 0.0),
+    (np.tanh, 0.05, 1.76095, 0.5700),
+    (np.arctan, 0.0, 1.0, 0.0),
+    (PHIS["relu"].function, 0.0, 2.0, 1.0),
+    (PHIS["leaky_relu"].function, 0.0, 2.0 / 1.04, 1.0),
+    (lambda z: np.where(z > 0, z, 0.3 * z), 0.0, 2.0 / 1.09, 1.0),
+    (PHIS["linear"].function, 0.0, 1.0, 1.0),
+    (PHIS["elu"].function, 0.0, 1.0, 0.0),
+    # slopes 1.0507 above 0 and 1.7581 below
+    (PHIS["selu"].function, 0.0, 2.0 / (1.0507010**2 + 1.7580993**2), 0.0),
+    (bent, 0.0, 2.0 / 1.25, 0.0),
+]
+
+
+@pytest.mark.parametrize(("phi", "sigma_b2", "sigma_w2", "q"), CRITICAL)
+def test_critical_weights_with_a_closed_form(phi, sigma_b2, sigma_w2, q):
+    """To 1e-5: slopes at 0 of what dies, half the squared slopes of what has two of them.
+
+    1.76095 is what Schoenholz et al. 2017 read off the line of tanh at sigma_b^2 = 0.05.
+    """
+    found = critical_point(phi, sigma_b2)
+    assert found.sigma_w2 == pytest.approx(sigma_w2, abs=1e-5)
+    assert found.q == pytest.approx(q, abs=1e-4)
+    assert found.sigma_b2 == sigma_b2
+
+
+@pytest.mark.parametrize("sigma_b2", [0.01, 0.3, 2.0])
+@pytest.mark.parametrize("phi", [np.tanh, PHIS["elu"].function, PHIS["selu"].function, np.arctan])
+def test_iterating_the_map_ends_with_chi_of_one(phi, sigma_b2):
+    """The definition, by another algorithm: iterate the forward map, read chi."""
+    found = critical_point(phi, sigma_b2)
+    q = 1.0
+    for _ in range(600):
+        q = forward_map(q, found.sigma_w2, sigma_b2, phi)
+    assert q == pytest.approx(found.q, rel=1e-5)
+    assert backward_factor(q, found.sigma_w2, phi) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_sigmoids_are_critical_with_huge_weights_only():
+    """E[phi'^2] is at most 1/16: sigma_w^2 is above 16 wherever chi is 1."""
+    found = critical_point(PHIS["sigmoid"].function)
+    assert found.sigma_w2 == pytest.approx(103.0, abs=0.5)
+    assert backward_factor(found.q, found.sigma_w2, PHIS["sigmoid"].function) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma_b2"),
+    [("relu", 0.05), ("linear", 0.3), ("softplus", 0.0), ("softplus", 1.0), ("gelu", 0.0)],
+)
+def test_where_nothing_is_critical_nothing_is_said(name, sigma_b2):
+    assert critical_point(PHIS[name].function, sigma_b2) is None
+
+
+def test_the_forward_signal_leaves_an_unstable_point_of_the_line():
+    """GELU at q = 1: chi is 1, yet a variance 1 % above grows and grows."""
+    phi = PHIS["gelu"].function
+    point = critical_line(1.0, phi)
+    assert point.sigma_w2 == pytest.approx(2.1937, abs=1e-3)
+    q = 1.01
+    for _ in range(200):
+        q = forward_map(q, point.sigma_w2, point.sigma_b2, phi)
+    assert q > 5.0
+    assert critical_point(phi, point.sigma_b2) is None
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_the_least_biases_are_enough_and_not_much_more(name):
+    phi = PHIS[name].function
+    least = least_critical_biases(phi)
+    assert critical_point(phi, least) is not None
+    assert critical_point(phi, 0.6 * least) is None
+
+
+def test_least_biases_of_those_that_need_none_or_have_none():
+    assert least_critical_biases(np.tanh) == least_critical_biases(PHIS["relu"].function) == 0.0
+    assert least_critical_biases(PHIS["softplus"].function) is None
+
+
+def test_an_activation_that_is_flat_around_zero_is_critical_beyond():
+    """Slope 1 from |z| = 0.5 to 1.5 and 0 elsewhere: chi is sigma_w^2 times the share there."""
+
+    def stepped(z):
+        return np.sign(z) * np.clip(np.abs(z) - 0.5, 0.0, 1.0)
+
+    found = critical_point(stepped, 0.5)
+    beyond = [math.erfc(bend / math.sqrt(2.0 * found.q)) for bend in (0.5, 1.5)]
+    assert found.sigma_w2 * (beyond[0] - beyond[1]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_flat_activations_and_wrong_variances_are_told():
+    assert critical_point(np.ones_like) is None
+    assert critical_point(np.exp) is None  # chi is 1 at q = 1, which the signal leaves
+    with pytest.raises(ArgumentError, match="no slope"):
+        critical_line(1.0, np.ones_like)
+    with pytest.raises(ArgumentError, match=r"sigma_w2 must be a finite variance.*-1"):
+        fixed_point(-1.0, 0.0, np.tanh)
+    with pytest.raises(ArgumentError, match="sigma_b2 must be"):
+        critical_point(np.tanh, math.inf)
+    with pytest.raises(ArgumentError, match="q must be"):
+        fixed_point(1.0, 0.0, np.tanh, q=0.0)
+
+
+NETWORKS = {name: (phi.function, phi.slope) for name, phi in PHIS.items()} | {
+    "bent": (bent, bent_slope)
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_random_networks_rest_where_theory_says(name):
+    """Networks of width 1000, means over 4 draws and 16 inputs: q* and chi to 8 %.
+
+    Weights are half the critical ones so that every activation rests: at q > 0, by biases.
+    """
+    phi, slope = NETWORKS[name]
+    sigma_w2, sigma_b2, depth, width = 1.0, 0.2, 12, 1000
+    if name == "linear":
+        sigma_w2 = 0.5
+    q, factor = [], []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        z = random.normal(size=(16, width)).astype("float32")
+        for _ in range(depth):
+            weight = random.normal(size=(width, width), scale=math.sqrt(sigma_w2 / width))
+            bias = random.normal(size=width, scale=math.sqrt(sigma_b2))
+            z = phi(z) @ weight.astype("float32") + bias
+        q.append(np.mean(z**2))
+        delta = random.normal(size=(16, width))
+        passed = (delta @ weight.T) * slope(z)
+        factor.append(np.mean(passed**2) / np.mean(delta**2))
+    reached = fixed_point(sigma_w2, sigma_b2, phi)
+    assert reached.q == pytest.approx(np.mean(q), rel=0.08)
+    assert reached.chi == pytest.approx(np.mean(factor), rel=0.08)
