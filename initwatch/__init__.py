@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initwatch.advice.reinitialize import reinitialize
-    from initwatch.callback import InitWatch, StopOnFinding
+    from initwatch.callback import AutoReinit, InitWatch, StopOnFinding
     from initwatch.diagnosis.catalogue import default_rules
     from initwatch.errors import (
         ArgumentError,
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         NotReadyError,
         UnsupportedError,
     )
-    from initwatch.records import Advice, Finding, Report
+    from initwatch.records import Advice, Finding, Reinitialized, Report
     from initwatch.schedule import Schedule
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AutoReinit": "initwatch.callback",
     "InitWatch": "initwatch.callback",
     "StopOnFinding": "initwatch.callback",
     "reinitialize": "initwatch.advice.reinitialize",
@@ -31,6 +32,7 @@ _HOMES = {
     "Schedule": "initwatch.schedule",
     "Advice": "initwatch.records",
     "Finding": "initwatch.records",
+    "Reinitialized": "initwatch.records",
     "Report": "initwatch.records",
     "InitwatchError": "initwatch.errors",
     "ArgumentError": "initwatch.errors",
@@ -42,11 +44,13 @@ _HOMES = {
 __all__ = [
     "Advice",
     "ArgumentError",
+    "AutoReinit",
     "Finding",
     "InitWatch",
     "InitwatchError",
     "LogDirError",
     "NotReadyError",
+    "Reinitialized",
     "Report",
     "Schedule",
     "StopOnFinding",

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 
 from initwatch.advice.advisor import advise
+from initwatch.advice.pretrained import not_as_drawn
+from initwatch.advice.reinitialize import reinitialize
 from initwatch.advice.trial import try_out
 from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session, writes_logs
@@ -562,6 +564,92 @@ class InitWatch(_Watching):
             watch.open_outlet(ConsoleOutlet(in_progress=lambda: bar and watch.progress), step)
         if self._log is not None:
             watch.open_outlet(self._log, step)
+
+
+class AutoReinit(InitWatch):
+    """Watches as ``InitWatch`` does, and draws badly initialised layers anew.
+
+    It acts in the first steps of a fit only, and only on what a trial has shown to be better: the
+    candidates are drawn and measured on a batch of the training (``Advice.measured``). What the
+    optimizer keeps of the layers it changes begins anew. Everything it does is said, logged and
+    kept in ``changes``.
+
+    Left alone are frozen layers, and weights that do not look like a draw of their layer's own
+    initializer: loaded, trained before, or set by hand.
+
+    Args:
+        log_dir: as in ``InitWatch``.
+        steps: it acts after so many batches of a fit and not later.
+        layers: paths of layers, such as ``net/dense_3``, that may be drawn anew, also if their
+            weights look loaded; by default all that do not.
+        schedule: as in ``InitWatch``.
+        rules: as in ``InitWatch``.
+        console: as in ``InitWatch``.
+
+    Attributes:
+        changes: what was drawn anew in this fit, a ``Reinitialized`` each.
+
+    Raises:
+        ArgumentError: if an argument is wrong (also a ValueError).
+        LogDirError: if ``log_dir`` cannot be written (also an OSError).
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] | None = None,
+        *,
+        steps: int = 10,
+        layers: Iterable[str] | None = None,
+        schedule: Schedule | None = None,
+        rules: Iterable[Rule] | None = None,
+        console: bool = True,
+    ) -> None:
+        super().__init__(log_dir, schedule=schedule, rules=rules, console=console)
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise ArgumentError(f"steps must be a whole number, 1 or more. Received: {steps!r}")
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
+            raise ArgumentError(
+                f"layers must be a list of layer paths such as 'net/dense_3'. Received: {layers!r}"
+            )
+        self._steps = steps
+        self._named = None if layers is None else frozenset(layers)
+
+    @property
+    def changes(self) -> list[Reinitialized]:
+        """What was drawn anew in this fit."""
+        return self.report.changes
+
+    def _join(self, watch: Watch) -> None:
+        super()._join(watch)
+        watch.menders.append(self)
+
+    def spare(self, history: History) -> frozenset[str]:
+        """Paths of variables that are not to be drawn anew."""
+        if self._named is None:
+            return not_as_drawn(self.model, history)
+        unknown = sorted(self._named - {layer.path for layer in history.layers})
+        if unknown:
+            raise ArgumentError(
+                f"AutoReinit(layers=...) names {', '.join(unknown)}; the model has "
+                f"{', '.join(layer.path for layer in history.layers)}."
+            )
+        return frozenset(v.path for v in history.variables if v.layer not in self._named)
+
+    def mend(self, report: Report, step: int) -> list[Reinitialized]:
+        """Draws anew what a trial has shown to be better; what was changed."""
+        assert self._watch is not None
+        if self._watch.batch > self._steps:
+            return []
+        grave = {finding.code for finding in report.findings if finding.severity != "info"}
+        sure = [
+            advice
+            for advice in report.advice
+            if advice.kind == "initializer"
+            and advice.measured is not None
+            and grave & set(advice.codes)
+        ]
+        changed = reinitialize(self.model, replace(report, advice=sure)) if sure else []
+        return [replace(change, step=step) for change in changed]
 
 
 class StopOnFinding(_Watching):

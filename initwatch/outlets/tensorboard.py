@@ -39,6 +39,7 @@ from initwatch.records.report import (
     figure_text,
     grouped,
     in_order,
+    trials,
 )
 from initwatch.records.update import Histogram, Update
 
@@ -310,6 +311,7 @@ def advice_markdown(advice: list[Advice]) -> str:
     for (code, reason), layers in grouped(advice).items():
         where = f"For {escaped(abbreviated(layers))}:\n\n" if layers else ""
         blocks.append(f"{where}```python\n{code}\n```\n\n{escaped(reason)}")
+    blocks += [f"Measured on a batch: {escaped(text)}" for text in trials(advice)]
     return "\n\n".join(blocks)
 
 

@@ -1,0 +1,82 @@
+"""Weights that are not what their initializer draws: loaded, trained, or set by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from initwatch.advice.initializers import moments_of
+from initwatch.errors import ArgumentError
+from initwatch.records import History, Statistic
+
+# Standard errors by which a draw's mean square may be off: one layer in 5e8 by chance (normal).
+SIGMAS = 6.0
+# On top of it: one optimizer step moves weights by up to a hundredth of their size.
+SLACK = 0.02
+
+
+def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
+    """Paths of trained variables that do not look like a draw of their layer's initializer.
+
+    Judged by mean and mean square at the first step measured, against what the initializer of
+    the layer gives: weights that were loaded or trained before differ in one or the other. So do
+    those of a layer whose initializer is not known, which is left alone as well.
+
+    Args:
+        model: the model of the history.
+        history: its first row is of the first step of a fit.
+    """
+    origins = _origins(model, history)
+    mean = history.first(Statistic.WEIGHT_MEAN, 1)[0]
+    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    out = set()
+    for i, variable in enumerate(history.variables):
+        known = origins.get(variable.path)
+        if known is None or not _looks_drawn(known, float(mean[i]), float(rms[i])):
+            out.add(variable.path)
+    return frozenset(out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """How a variable is drawn: its initializer, shape, and the fans if Keras is told them."""
+
+    initializer: Any
+    shape: tuple[int, ...]
+    fans: tuple[int, int] | None = None
+
+
+def _origins(model: keras.Model, history: History) -> dict[str, _Origin]:
+    """Path of each variable whose initializer is known -> how it is drawn."""
+    found: dict[str, _Origin] = {}
+    for layer in model._flatten_layers():
+        for variable in layer._trainable_variables:
+            initializer = getattr(layer, f"{variable.name}_initializer", None)
+            if callable(initializer):
+                found[variable.path] = _Origin(initializer, tuple(variable.shape))
+    for layer in history.layers:
+        for kernel in (layer.first_kernel, layer.kernel):
+            if kernel is not None and kernel.initializer is not None:
+                told = getattr(kernel.initializer, "input_axes", None) is not None
+                fans = (kernel.fan_in, kernel.fan_out) if told else None
+                found[kernel.variable] = _Origin(kernel.initializer, kernel.shape, fans)
+    return found
+
+
+def _looks_drawn(origin: _Origin, mean: float, rms: float) -> bool:
+    try:
+        expected = moments_of(origin.initializer, origin.shape, origin.fans)
+    except ArgumentError:
+        return False
+    size = int(np.prod(origin.shape))
+    # a normal's fourth moment is 3 variance^2; of a uniform or a truncated one it is less
+    scatter = SIGMAS * np.sqrt(2.0 / size) + SLACK
+    scale = np.sqrt(expected.mean_square)
+    if scale == 0.0:
+        return rms < SLACK
+    close = abs(rms**2 / expected.mean_square - 1.0) <= scatter
+    centred = abs(mean - expected.mean) <= scale * (SIGMAS / np.sqrt(size) + SLACK)
+    return bool(close and centred)
