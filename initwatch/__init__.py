@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initwatch.advice.reinitialize import reinitialize
-    from initwatch.callback import AutoReinit, InitWatch, StopOnFinding
+    from initwatch.callback import AutoReinit, InitWatch, StopOnFinding, audit
     from initwatch.diagnosis.catalogue import default_rules
     from initwatch.errors import (
         ArgumentError,
@@ -27,6 +27,7 @@ _HOMES = {
     "AutoReinit": "initwatch.callback",
     "InitWatch": "initwatch.callback",
     "StopOnFinding": "initwatch.callback",
+    "audit": "initwatch.callback",
     "reinitialize": "initwatch.advice.reinitialize",
     "default_rules": "initwatch.diagnosis.catalogue",
     "Schedule": "initwatch.schedule",
@@ -55,6 +56,7 @@ __all__ = [
     "Schedule",
     "StopOnFinding",
     "UnsupportedError",
+    "audit",
     "default_rules",
     "reinitialize",
 ]

@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "initwatch"
 
 # Each room may import the rooms before it. The command line sits beside the callback.
-ORDER = "records theory measurement diagnosis advice capture outlets callback".split()
-TOP = {"callback", "cli", "__main__"}
+ORDER = "records theory measurement diagnosis advice capture outlets watch callback".split()
+TOP = {"watch", "callback", "cli", "__main__"}
 HELPERS = {"errors": set(), "schedule": {"initwatch.errors"}}  # any room may import these
 # Imports that the order alone would not allow.
 ALLOWED = {
@@ -27,7 +27,7 @@ SIBLINGS = {
 }
 # Who may import what is heavy or foreign: rooms, or single files.
 FOREIGN = {
-    "keras": {"capture", "advice", "callback"},
+    "keras": {"capture", "advice", "watch", "callback"},
     "tensorflow": {"capture/backends/tensorflow.py"},
     "jax": {"capture/backends/jax.py"},
     "torch": {"capture/backends/torch.py"},

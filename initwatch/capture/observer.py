@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from initwatch.capture.backends.protocol import Backend, Origins
 from initwatch.errors import Faults
@@ -209,7 +210,9 @@ class Observer:
                     self.loss = loss
                     self.labels = (given.get("y"), given.get("y_pred"), given.get("sample_weight"))
                     batch = keras.tree.flatten(given.get("x"))
-                    self.inputs = [x for x in batch if self._backend.is_tensor(x)]
+                    # a loop may hand over NumPy's arrays as they are
+                    told = (x for x in batch if self._backend.is_tensor(x) or type(x) is np.ndarray)
+                    self.inputs = list(told)
                     self.prediction_origins = self._origins_of_all(given.get("y_pred"))
             return loss
 

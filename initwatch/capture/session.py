@@ -7,7 +7,9 @@ Batches that are not sampled run the user's own compiled step.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -307,20 +309,64 @@ class Session:
         """``probe`` is to be had in this fit: to be called before its first batch."""
         self._again_wanted = True
 
-    def probe(self) -> Sample | None:
-        """Measures the newest sampled batches once more, with the weights as they are now.
+    def probe(self, steps: int = 1) -> list[Sample]:
+        """Trains on the newest sampled batches once more, from the weights as they are now.
 
-        All that the step changes is put back, bit for bit. To be called between two batches.
+        All that the steps change is put back, bit for bit. To be called between two batches.
 
         Returns:
-            None if it cannot be done: the step was not rehearsed, or counts its runs.
+            one sample a step; empty if it cannot be done: the step was not rehearsed, or counts
+            its runs.
         """
         if self.broken or self._rehearsal is None or self._instrumented is None:
-            return None
+            return []
         self._draw.set(False)
         self._drawing = False
         self._backend.settle(self.model)
-        return self._sample() if self._rehearsal.again(self._instrumented) else None
+        with closing(self._rehearsal.again(self._instrumented)) as runs:
+            samples = [self._sample() for _ in itertools.islice(runs, steps)]
+        return [sample for sample in samples if sample is not None]
+
+    def look(self, steps: int, x: Any, y: Any, sample_weight: Any) -> list[Sample]:
+        """Trains on one batch for some steps and puts back all that they change, bit for bit.
+
+        The batch is handed over by the model's own ``train_on_batch``, which stops before it
+        trains.
+
+        Raises:
+            UnsupportedError: if the step cannot be undone.
+        """
+        model, attributes = self.model, self.model.__dict__
+        names = ("train_function", "_jax_state_synced")
+        before = {name: attributes[name] for name in names if name in attributes}
+        samples: list[Sample] = []
+
+        def stand_in(*args: Any) -> Any:
+            self._again_wanted = True
+            if not self._paths:
+                self._model_is_built(*args)
+            rehearsal = self._prepared(*args)
+            if rehearsal is None:
+                raise UnsupportedError("this model's training step cannot be undone")
+            assert self._instrumented is not None
+            # the user's own step stands still: nothing is trained
+            done = rehearsal.both(self._instrumented, lambda *args: (None, args[0]), *args)
+            if done is not None and done.failure is not None:
+                raise done.failure
+            self._sample()
+            samples.extend(self.probe(steps))
+            raise _LookedError
+
+        attributes["train_function"] = stand_in
+        try:
+            model.train_on_batch(x, y, sample_weight)
+        except _LookedError:
+            return samples
+        finally:
+            for name in names:
+                attributes.pop(name, None)
+            attributes.update(before)
+        raise UnsupportedError("this model's train_on_batch does not go through its train function")
 
     def settle(self) -> None:
         """Between two batches: sees to it that the model's variables have their values."""
@@ -400,6 +446,10 @@ class Session:
             np.stack([replicas.any(axis=0) for replicas in active]),
             histograms,
         )
+
+
+class _LookedError(Exception):
+    """Ends a ``train_on_batch`` before it trains."""
 
 
 def writes_logs() -> bool:

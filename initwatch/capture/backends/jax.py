@@ -8,7 +8,7 @@ what was marked as further results.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -185,14 +185,16 @@ class _Rehearsal:
         )
         return Rehearsed(result, equal, failure)
 
-    def again(self, ours: TrainFunction) -> bool:
+    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
         if not self._batches:
-            return False
+            return
         kinds = ("trainable", "non_trainable", "optimizer", "metrics")
         asked = {f"{kind}_variables": True for kind in kinds}
-        state = tuple(self._model._get_jax_state(**asked))
-        ours(jax.tree.map(jnp.copy, state), iter(self._batches))
-        return True
+        # a copy, because a compiled step consumes the buffers it is given
+        state = jax.tree.map(jnp.copy, tuple(self._model._get_jax_state(**asked)))
+        while True:
+            _, state = ours(state, iter(self._batches))
+            yield
 
 
 class JaxBackend:

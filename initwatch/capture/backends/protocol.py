@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,10 +89,11 @@ class Rehearsal(Protocol):
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         """Runs both on the same coming batches; None if no batch was left."""
 
-    def again(self, ours: TrainFunction) -> bool:
-        """Runs ours on the newest batches once more and undoes all that it did.
+    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
+        """Each ``next`` runs ours on the newest batches once more, one run behind the other.
 
-        Weights are those that the model's variables have now. False if that cannot be done.
+        It begins with what the model's variables hold now, and when it is closed all that it did
+        is undone. Empty if that cannot be done.
         """
 
 

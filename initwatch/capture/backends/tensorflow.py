@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial, reduce
@@ -182,12 +182,13 @@ class _Rehearsal:
             raise broken
         return done
 
-    def again(self, ours: TrainFunction) -> bool:
+    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
         if self._distributed or self.always or not self._batches:
-            return False
+            return
         with _undone(self._graph):
-            ours(self._replay())
-        return True
+            while True:
+                ours(self._replay())
+                yield
 
     def _replay(self) -> Any:
         """The batches once more, in an iterator of the kind that the fit has."""
@@ -224,13 +225,14 @@ class _LoopRehearsal:
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function and not isinstance(args[0], ITERATORS)
 
-    def again(self, ours: TrainFunction) -> bool:
+    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
         if self._newest is None:
-            return False
+            return
         graph, batch = self._newest
         with _undone(graph):
-            ours(iter([batch]))
-        return True
+            while True:
+                ours(iter([batch]))
+                yield
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         batch = next(args[0])

@@ -6,7 +6,7 @@ import datetime
 import io
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -155,12 +155,13 @@ class _Rehearsal:
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function
 
-    def again(self, ours: TrainFunction) -> bool:
+    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
         if not self._newest:
-            return False
+            return
         with self._undone():
-            ours(*self._newest)
-        return True
+            while True:
+                ours(*self._newest)
+                yield
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         failure: Exception | None = None

@@ -100,7 +100,7 @@ class InitializerMismatch:
             return
         # where all are off alike the fault begins at the input; else with the worst
         order = np.arange(len(off)) if np.ptp(off) < np.log(2.0) else np.argsort(-off)
-        wrong = [int(i) for i in order if off[i] > 0.5 * off.max()]
+        wrong = [int(i) for i in order if off[i] > min(0.5 * off.max(), 0.5)]
         activation = stack.activations[wrong[0]].name
         miscounted = [i for i in wrong if _is_miscounted(stack.kernels[i])]
         of_keras: dict[str, float | int] = {}

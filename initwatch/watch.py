@@ -1,0 +1,375 @@
+"""One training's machinery: capture, memory, diagnosis, advice, outlets. No arithmetic here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from initwatch.advice.advisor import advise
+from initwatch.advice.trial import try_out
+from initwatch.capture.labels import loss_name
+from initwatch.capture.session import Sample, Session
+from initwatch.diagnosis.engine import Engine
+from initwatch.diagnosis.rule import Rule
+from initwatch.errors import Faults, NotReadyError, UnsupportedError
+from initwatch.measurement.layout import Group
+from initwatch.measurement.moments import measure
+from initwatch.measurement.recorder import Recorder
+from initwatch.measurement.trend import has_jumped
+from initwatch.outlets.console import ConsoleOutlet
+from initwatch.outlets.outlet import Outlet
+from initwatch.records import Advice, Finding, History, Reinitialized, Report, Subject
+from initwatch.records.training import Training
+from initwatch.records.update import Histogram, Update
+from initwatch.schedule import Agenda, Schedule
+
+# Steps of an audit: a zero-initialised residual branch passes its first gradient on at the third.
+AUDITED = 3
+
+Listener = Callable[[list[Finding]], None]
+
+
+class Mender(Protocol):
+    """Who may change the model."""
+
+    def spare(self, history: History) -> frozenset[str]:
+        """Paths of variables that are not to be drawn anew."""
+
+    def mend(self, report: Report, step: int) -> list[Reinitialized]:
+        """Applies what ``report`` advises; what was changed, when ``step`` steps were taken."""
+
+
+class Watch:
+    """One fit's machinery: capture, memory, diagnosis, advice, outlets. Dropped afterwards.
+
+    Args:
+        rules: what to look for.
+        schedule: when to sample.
+    """
+
+    def __init__(self, rules: Sequence[Rule], schedule: Schedule) -> None:
+        self.outlets: list[Outlet] = []
+        self.listeners: list[Listener] = []
+        self.batch = 0  # batches (executions) of this fit so far
+        self.progress = False  # a progress bar stands unfinished on the line
+        self._agenda = Agenda(schedule)
+        self._faults = Faults(self._tell)
+        self._rules = rules
+        self._engine = Engine(rules, self._faults)
+        self._session: Session | None = None
+        self._recorder: Recorder | None = None
+        self._advice: list[Advice] = []
+        self._untried = False  # there is advice that has not been measured
+        self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
+        self._past: list[Finding] = []  # findings on weights that have been drawn anew since
+        self._changes: list[Reinitialized] = []
+        self.menders: list[Mender] = []
+        self._training = Training("SGD", None)  # until the first epoch begins
+
+    # ------------------------------------------------------------------ lifetime
+
+    def begin(self, model: keras.Model, earlier: Session | None) -> Session | None:
+        """Before the first batch; ``earlier`` is the session of the fit before, if any.
+
+        Returns:
+            the session of this fit, None if there is nothing that can be observed.
+        """
+        self._model = model
+        try:
+            reusable = earlier is not None and not earlier.broken and earlier.serves(model)
+            self._session = earlier if reusable else Session(model)
+            assert self._session is not None
+            self._session.attach(self._faults, self._receive)
+            self._session.want_again()
+        except (NotReadyError, UnsupportedError) as error:
+            self._faults.add("start", f"{error} Training goes on; nothing is measured.")
+        except Exception as error:
+            # whatever Keras's insides hold that we did not expect, training must start
+            self._faults.add(
+                "start",
+                f"this model cannot be observed ({type(error).__name__}: {error}). "
+                "Training goes on; nothing is measured.",
+            )
+        return self._session
+
+    def open_outlet(self, outlet: Outlet, step: int) -> None:
+        """Adds an outlet to this fit."""
+        self.outlets.append(outlet)
+        with self._contained(outlet):
+            outlet.open(step)
+
+    def say_shared(self, name: str) -> None:
+        """A second callback of the suite was given rules or a schedule of its own."""
+        self._faults.add(
+            f"{name}'s arguments",
+            f"the rules and schedule given to this {name} are not used: those of the first "
+            "initwatch callback in the list hold for all. Give them to that one.",
+        )
+
+    def epoch(self) -> None:
+        """An epoch begins."""
+        self._agenda.epoch()
+        self.progress = False
+        # asked now: between the batches of an epoch JAX's variables have no values
+        with self._faults.contained("advice", "it may name another optimizer or rate."):
+            self._training = training_of(self._model)
+
+    def arm(self) -> None:
+        """A batch begins."""
+        batch, self.batch = self.batch, self.batch + 1
+        if self._session is None or not self._agenda.due(batch):
+            return
+        with self._faults.contained("capture", "nothing more is measured."):
+            self._session.arm(histograms=self._agenda.take(batch))
+
+    def end(self) -> None:
+        """After the last batch."""
+        if self._session is not None:
+            self._session.disarm()
+        self._judge_the_last()
+        self._announce()
+        report = self.report()
+        for outlet in self.outlets:
+            with self._contained(outlet):
+                outlet.close(report)
+
+    def _judge_the_last(self) -> None:
+        """Past the first rows rules are asked every few steps: the newest have not been judged."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+        found = self._judged(recorder.history(), last=True)
+        if found:
+            self._emit(self._update(news=tuple(found)))
+            self._unsaid += found
+
+    def audit(self, model: keras.Model, batch: tuple[Any, Any, Any]) -> Report:
+        """What the first steps on one batch (x, y, sample_weight) show; they are undone.
+
+        Raises:
+            NotReadyError: if the model is not compiled, or has nothing to train.
+            UnsupportedError: if its step cannot be observed, or not undone.
+        """
+        self._model = model
+        self._session = Session(model)
+        self._session.attach(self._faults, self._receive)
+        self._training = training_of(model)
+        for sample in self._session.look(AUDITED, *batch):
+            self._receive(sample)
+        self.between()
+        return self.report()
+
+    # ------------------------------------------------------------------ a sampled step
+
+    def _receive(self, sample: Sample) -> None:
+        structure = sample.structure
+        if self._recorder is None or self._recorder.layers != structure.layers:
+            self._recorder = Recorder(structure.layers, structure.variables, structure.output)
+        outputs = [layer.outputs for layer in structure.layers]
+        news: list[Finding] = []
+        for i, row in enumerate(sample.rows):
+            measurement = measure(row, structure.layout, outputs)
+            values = self._recorder.add(measurement, sample.active[i], structure.layout)
+            history = self._recorder.history()
+            found = self._judged(history)
+            news += found
+            newest = i == len(sample.rows) - 1
+            self._emit(
+                Update(
+                    step=measurement.step,
+                    layers=structure.layers,
+                    variables=structure.variables,
+                    values=values,
+                    histograms=_histograms(sample) if newest else (),
+                    news=tuple(found),
+                    report=self.report(),
+                )
+            )
+            if found or has_jumped(history.losses):
+                self._agenda.alarm(self.batch - 1)
+        self._unsaid += news
+        if not self._untried:
+            self._announce()
+        self.progress = True
+
+    def between(self) -> None:
+        """A batch has ended: what is advised is measured, and applied where that is wanted."""
+        if not self._untried or self._session is None or self._recorder is None:
+            return
+        self._untried = False
+        tried = False
+        with self._faults.contained("trial", "advice rests on theory alone."):
+            self._session.settle()
+            history = self._recorder.history()
+            spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
+            self._advice = try_out(self._model, self._advice, history, self._measured_again, spare)
+            tried = any(advice.measured is not None for advice in self._advice)
+        self._announce(tried)
+        for mender in self.menders:
+            with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
+                changes = mender.mend(self.report(), self._recorder.last_step + 1)
+                if changes:
+                    self._begin_anew(changes)
+
+    def _measured_again(self) -> History | None:
+        """One step on the newest batches with the weights as they are; it leaves no trace."""
+        assert self._session is not None
+        samples = self._session.probe()
+        if not samples:
+            return None
+        sample, structure = samples[0], samples[0].structure
+        outputs = [layer.outputs for layer in structure.layers]
+        recorder = Recorder(structure.layers, structure.variables, structure.output)
+        measurement = measure(sample.rows[0], structure.layout, outputs)
+        recorder.add(measurement, sample.active[0], structure.layout)
+        return recorder.history()
+
+    def _announce(self, tried: bool = False) -> None:
+        """Tells what was found to those who wait for advice that has been measured."""
+        news, self._unsaid = self._unsaid, []
+        if not news or self._recorder is None:
+            return
+        update = self._update(news=tuple(news), tried=True)
+        for outlet in self.outlets:
+            if outlet.waits or tried:
+                with self._contained(outlet):
+                    outlet.emit(update)
+        for listener in self.listeners:
+            with self._faults.contained("listener", "nobody is told of this finding."):
+                listener(news)
+
+    def _begin_anew(self, changes: list[Reinitialized]) -> None:
+        """Weights have been drawn anew: what was found on the old ones is past."""
+        assert self._recorder is not None
+        step = self._recorder.last_step
+        self._changes += changes
+        for finding in self._engine.findings:
+            past = replace(finding, severity="info", state="recovered", last_step=step, cause="")
+            self._past.append(past)
+        self._emit(self._update(news=(), changes=tuple(changes)))
+        self._engine = Engine(self._rules, self._faults)
+        self._recorder = None
+        self._advice = []
+        self._agenda.alarm(self.batch - 1)
+
+    def _update(self, **given: Any) -> Update:
+        """What is told between two sampled steps."""
+        assert self._recorder is not None
+        return Update(
+            step=self._recorder.last_step,
+            layers=self._recorder.layers,
+            variables=self._recorder.variables,
+            values={},
+            histograms=(),
+            report=self.report(),
+            **given,
+        )
+
+    def _judged(self, history: History, last: bool = False) -> list[Finding]:
+        """What is newly found; what is to be done about it is worked out anew."""
+        found: list[Finding] = []
+        with self._faults.contained("rules", "no further diagnosis in this run."):
+            found = self._engine.judge(history, last)
+        if found:
+            with self._faults.contained("advice", "findings come without advice."):
+                active = [f for f in self._engine.findings if f.state == "active"]
+                self._advice = advise(active, history, self._training)
+                self._untried = not last and bool(self._advice)
+        return found
+
+    def _emit(self, update: Update) -> None:
+        for outlet in self.outlets:
+            with self._contained(outlet):
+                outlet.emit(replace(update, news=()) if outlet.waits else update)
+
+    def _contained(self, outlet: Outlet) -> Any:
+        """Containment of an outlet's fault: it is reported once and the outlet left out."""
+        return _Contained(self, outlet)
+
+    def drop(self, outlet: Outlet, error: Exception) -> None:
+        """An outlet has failed: no more is sent to it."""
+        self.outlets = [other for other in self.outlets if other is not outlet]
+        text = " ".join(str(error).split())[:300]
+        self._faults.add(
+            outlet.name,
+            f"the {outlet.name} cannot be written any more ({type(error).__name__}: {text}). "
+            "Training goes on; what was written is kept.",
+        )
+
+    def _tell(self, message: str) -> None:
+        """Hands one line to every outlet that shows lines."""
+        if not any(isinstance(outlet, ConsoleOutlet) for outlet in self.outlets):
+            sys.stderr.write(f"initwatch: {message}\n")
+        for outlet in self.outlets:
+            outlet.note(message)
+
+    def report(self) -> Report:
+        """Everything found so far."""
+        recorder = self._recorder
+        findings = self._engine.findings
+        now = {finding.code for finding in findings}
+        past = [finding for finding in self._past if finding.code not in now]
+        codes = {finding.code for finding in findings if finding.state == "active"}
+        return Report(
+            findings=[*findings, *past],
+            # what has recovered needs no advice
+            advice=[advice for advice in self._advice if codes & set(advice.codes)],
+            steps_seen=recorder.rows_seen if recorder else 0,
+            last_step=recorder.last_step if recorder else -1,
+            abstained=self._engine.abstained,
+            changes=list(self._changes),
+            problems=self._faults.problems,
+        )
+
+
+class _Contained:
+    """``with`` block around a call of an outlet."""
+
+    def __init__(self, watch: Watch, outlet: Outlet) -> None:
+        self._watch, self._outlet = watch, outlet
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._watch.drop(self._outlet, error)
+        return True
+
+
+def _histograms(sample: Sample) -> tuple[Histogram, ...]:
+    if sample.histograms is None:
+        return ()
+    return tuple(
+        _histogram(group, values)
+        for group, values in zip(
+            sample.structure.histogram_groups, sample.histograms.astype(np.float64), strict=True
+        )
+    )
+
+
+def _histogram(group: Group, values: Any) -> Histogram:
+    quantity = group.source.value
+    subject = Subject.LAYER if quantity == "activation" else Subject.VARIABLE
+    low, high = float(values[0]), float(values[1])
+    return Histogram(quantity, subject, group.subject, low, high, values[2:])
+
+
+def training_of(model: keras.Model) -> Training:
+    """The compiled optimizer and loss as advice needs them."""
+    loss = loss_name(getattr(model, "loss", None))
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if optimizer is None:
+        return Training("SGD", None, loss)
+    rate = getattr(optimizer, "_learning_rate", None)
+    known = None
+    if rate is not None and not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        known = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    return Training(type(optimizer).__name__, known, loss)
