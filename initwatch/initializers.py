@@ -46,7 +46,9 @@ class Critical(keras.initializers.VarianceScaling):  # type: ignore[misc]
             (a PReLU counts with its present mean slope), or any elementwise function of
             tensors. None is linear.
         sigma_b2: variance of the biases.
-        seed: an int, a ``keras.random.SeedGenerator``, or None.
+        seed: None draws anew at each call, so that one instance serves many layers; so does a
+            ``keras.random.SeedGenerator``, reproducibly. An int gives all kernels of one shape
+            the same weights, as in Keras.
         distribution: ``truncated_normal``, ``untruncated_normal`` or ``uniform``.
         fan_in: number of inputs a unit sums over, where the shape does not tell.
         input_axes: axes of the kernel that are summed over; EinsumDense gives them.
@@ -81,7 +83,8 @@ class Critical(keras.initializers.VarianceScaling):  # type: ignore[misc]
         point = critical_point(phi.function, float(sigma_b2))
         if point is None:
             raise ArgumentError(_nothing_critical(phi, sigma_b2))
-        super().__init__(scale=point.sigma_w2, mode="fan_in", distribution=distribution, seed=seed)
+        super().__init__(point.sigma_w2, "fan_in", distribution, seed=_source(seed))
+        self._anew = seed is None
         self.activation = activation
         self.sigma_w2, self.sigma_b2, self.q = point.sigma_w2, float(sigma_b2), point.q
         self.fan_in = None if fan_in is None else int(fan_in)
@@ -104,7 +107,7 @@ class Critical(keras.initializers.VarianceScaling):  # type: ignore[misc]
         return {
             "activation": activation,
             "sigma_b2": self.sigma_b2,
-            "seed": super().get_config()["seed"],
+            "seed": None if self._anew else keras.saving.serialize_keras_object(self.seed),
             "distribution": self.distribution,
             "fan_in": self.fan_in,
             "input_axes": self.input_axes,
@@ -132,15 +135,18 @@ class DataDriven(keras.initializers.Orthogonal):  # type: ignore[misc]
         init.fit(model, x[:256])
 
     Args:
-        seed: an int, a ``keras.random.SeedGenerator``, or None.
+        seed: None draws anew at each call, so that one instance serves many layers; so does a
+            ``keras.random.SeedGenerator``, reproducibly. An int gives all kernels of one shape
+            the same weights, as in Keras.
     """
 
     def __init__(self, seed: Any = None) -> None:
-        super().__init__(gain=1.0, seed=seed)
+        super().__init__(gain=1.0, seed=_source(seed))
+        self._anew = seed is None
 
     def get_config(self) -> dict[str, Any]:
         """What ``from_config`` makes the same initializer of."""
-        return {"seed": super().get_config()["seed"]}
+        return {"seed": None if self._anew else keras.saving.serialize_keras_object(self.seed)}
 
     def fit(
         self, model: keras.Model, x: Any, *, tolerance: float = 0.1, tries: int = 10
@@ -167,6 +173,13 @@ class DataDriven(keras.initializers.Orthogonal):  # type: ignore[misc]
                 "scales the kernels of any."
             )
         return done
+
+
+def _source(seed: Any) -> Any:
+    """What to draw from: Keras itself would give all layers of one unseeded instance one kernel,
+    and theory (like LSUV) is of independent ones.
+    """
+    return keras.random.SeedGenerator() if seed is None else seed
 
 
 def _is_data_driven(layer: Any) -> bool:

@@ -176,6 +176,20 @@ def test_a_clone_draws_the_same():
             assert np.array_equal(again((64, 32)), initializer((64, 32)))
 
 
+@pytest.mark.parametrize("make", [lambda: Critical("tanh"), DataDriven])
+def test_one_unseeded_instance_gives_each_layer_weights_of_its_own(make):
+    initializer = make()
+    dense = [keras.layers.Dense(32, kernel_initializer=initializer) for _ in range(2)]
+    einsum = keras.layers.EinsumDense("ab,bc->ac", 32, kernel_initializer=initializer)
+    heads = keras.layers.MultiHeadAttention(1, 32, kernel_initializer=initializer)
+    for layer in (*dense, einsum):
+        layer.build((None, 32))
+    heads.build((None, 4, 32), (None, 4, 32))
+    attention = (heads._query_dense, heads._key_dense)
+    kernels = [np.array(layer.kernel).ravel() for layer in (*dense, einsum, *attention)]
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
+
+
 def test_another_process_loads_it_once_the_module_is_imported(tmp_path):
     model = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(3, kernel_initializer=Critical("tanh"))]
