@@ -205,7 +205,7 @@ def _run(model: keras.Model, x: Any) -> None:
 
 
 class _Spread:
-    """Variance of arrays that come one at a time (Chan, Golub & LeVeque 1983, eq. 2.1)."""
+    """Variance of arrays that come one at a time (Chan, Golub & LeVeque 1983)."""
 
     def __init__(self) -> None:
         self._count, self._mean, self._squares = 0, 0.0, 0.0

@@ -1,7 +1,7 @@
 """Where a deep random network comes to rest, and the weights with which it is critical.
 
 The forward map q' = sigma_w^2 E[phi(sqrt(q) z)^2] + sigma_b^2 tends to a fixed point q* (Poole
-et al. 2016, eq. 3-4). There chi, the factor of the mean squared gradient per layer, decides how
+et al. 2016, eq. 3). There chi, the factor of the mean squared gradient per layer, decides how
 deep a network can be trained: below 1 gradients vanish, above they explode, and at 1 the
 network is critical (Schoenholz et al. 2017, eq. 5 and sec. 3).
 """
