@@ -6,6 +6,7 @@ so that Keras knows their names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from initwatch.errors import ArgumentError
 from initwatch.records import Activation
 from initwatch.theory.criticality import critical_point, least_critical_biases
 from initwatch.theory.fans import keras_fans
+from initwatch.theory.propagation import gain
 
 __all__ = ["Critical", "DataDriven"]
 
@@ -36,10 +38,11 @@ class Critical(keras.initializers.VarianceScaling):  # type: ignore[misc]
     need it: without biases there is no variance that they keep.
 
     fan_in is counted from the kernel's shape: right for dense layers, convolutions (grouped
-    ones too), recurrent kernels, EinsumDense and attention. An initializer is not told which
-    layer it draws for, so ``fan_in`` must be given where the shape alone misleads: depthwise
-    kernels (the kernel's height x width), transposed convolutions (height x width x input
-    channels / strides) and embeddings (1).
+    ones too), recurrent kernels, and, where Keras tells an initializer the axes (3.15 does, 3.12
+    does not), EinsumDense and attention. Which layer it draws for it is not told, so ``fan_in``
+    must be given where the shape alone misleads: depthwise kernels (the kernel's height x
+    width), transposed convolutions (height x width x input channels / strides) and embeddings
+    (1).
 
     Args:
         activation: name of a Keras activation, a layer such as ``keras.layers.LeakyReLU(0.3)``
@@ -92,10 +95,11 @@ class Critical(keras.initializers.VarianceScaling):  # type: ignore[misc]
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         """A kernel of that shape and dtype."""
-        if self.fan_in is None:
-            return super().__call__(shape, dtype)
         counted, _ = keras_fans(shape)  # by which Keras will divide
-        scale = self.sigma_w2 * max(1, counted) / self.fan_in
+        fan_in = self.fan_in or counted
+        if self.fan_in is None and self.input_axes is not None:
+            fan_in = math.prod(shape[axis] for axis in self.input_axes)
+        scale = self.sigma_w2 * max(1, counted) / max(1, fan_in)
         draw = keras.initializers.VarianceScaling(scale, "fan_in", self.distribution, self.seed)
         return draw(shape, dtype)
 
@@ -227,6 +231,6 @@ def _nothing_critical(phi: Activation, sigma_b2: float) -> str:
         cure = f"Give sigma_b2={np.ceil(100.0 * least) / 100.0:.2g} (and biases of that variance)"
     return (
         f"no weights make a deep network of {phi.name} critical with sigma_b2={sigma_b2}: none "
-        f"keeps gradient and signal both. {cure}, or keep the signal of a shallow one by "
-        "keras.initializers.VarianceScaling."
+        f"keeps gradient and signal both. {cure}, or keep the signal of a shallow one at variance "
+        f"1 by keras.initializers.VarianceScaling({gain(phi.function) ** 2:.4g})."
     )

@@ -11,6 +11,9 @@ import keras
 
 layers = keras.layers
 
+# Of which axes an EinsumDense sums over its initializer is told by newer Keras only.
+TOLD_AXES = hasattr(keras.initializers.HeNormal(), "input_axes")
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -87,6 +90,7 @@ def _attention(make, projection, equation):
         inputs=(5, 64),
         told={"class_name": "EinsumDense", "equation": equation},
         kernel=lambda layer: getattr(layer, f"_{projection}_dense").kernel,
+        by_shape=TOLD_AXES or projection == "output",
         counted=False,
     )
 
@@ -145,6 +149,7 @@ KINDS = {
         lambda w: layers.EinsumDense("abhc,hcd->abhd", (5, 4, 96), kernel_initializer=w),
         (5, 4, 64),
         {"class_name": "EinsumDense", "equation": "abhc,hcd->abhd"},
+        by_shape=TOLD_AXES,
     ),
     **{
         f"{name} {projection}": _attention(

@@ -11,13 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.backend.common import global_state
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from numpy.typing import NDArray
 
 from initwatch.errors import ArgumentError
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
 from initwatch.theory.variance import Moments, moments
+
+_KERAS_GENERATOR = "global_seed_generator"  # Keras 3.12 has no name for it
 
 
 def seed_of(path: str) -> int:
@@ -108,11 +109,11 @@ def generators_held() -> Iterator[None]:
     """
     numpy_state, python_state = np.random.get_state(), random.getstate()
     # where there is none yet, Keras makes one at the first draw, seeded from Python's generator
-    keras_generator = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
+    keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
     try:
         with keras.StatelessScope():
             yield
     finally:
-        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, keras_generator)
+        global_state.set_global_attribute(_KERAS_GENERATOR, keras_generator)
         np.random.set_state(numpy_state)
         random.setstate(python_state)
