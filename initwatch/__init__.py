@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from initwatch import initializers
+    from initwatch.advice.lsuv import lsuv
     from initwatch.advice.reinitialize import reinitialize
     from initwatch.callback import AutoReinit, InitWatch, StopOnFinding, audit
     from initwatch.diagnosis.catalogue import default_rules
@@ -28,6 +30,7 @@ _HOMES = {
     "InitWatch": "initwatch.callback",
     "StopOnFinding": "initwatch.callback",
     "audit": "initwatch.callback",
+    "lsuv": "initwatch.advice.lsuv",
     "reinitialize": "initwatch.advice.reinitialize",
     "default_rules": "initwatch.diagnosis.catalogue",
     "Schedule": "initwatch.schedule",
@@ -41,6 +44,8 @@ _HOMES = {
     "NotReadyError": "initwatch.errors",
     "UnsupportedError": "initwatch.errors",
 }
+
+_MODULES = frozenset({"initializers"})
 
 __all__ = [
     "Advice",
@@ -58,11 +63,15 @@ __all__ = [
     "UnsupportedError",
     "audit",
     "default_rules",
+    "initializers",
+    "lsuv",
     "reinitialize",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"initwatch.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'initwatch' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
@@ -71,4 +80,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES, *_MODULES})

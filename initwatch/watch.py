@@ -64,6 +64,8 @@ class Watch:
         self._session: Session | None = None
         self._recorder: Recorder | None = None
         self._advice: list[Advice] = []
+        self._proposed: list[Advice] = []  # theory's advice, as it was tried
+        self._tried: list[Advice] = []  # what the trial made of it
         self._untried = False  # there is advice that has not been measured
         self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
         self._past: list[Finding] = []  # findings on weights that have been drawn anew since
@@ -208,6 +210,7 @@ class Watch:
             history = self._recorder.history()
             spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
             self._advice = try_out(self._model, self._advice, history, self._measured_again, spare)
+            self._tried = self._advice
             tried = any(advice.measured is not None for advice in self._advice)
         self._announce(tried)
         for mender in self.menders:
@@ -278,8 +281,12 @@ class Watch:
         if found:
             with self._faults.contained("advice", "findings come without advice."):
                 active = [f for f in self._engine.findings if f.state == "active"]
-                self._advice = advise(active, history, self._training)
-                self._untried = not last and bool(self._advice)
+                proposed = advise(active, history, self._training)
+                if known := _same(self._proposed, proposed):
+                    self._advice = _answering(self._tried, proposed)
+                else:
+                    self._advice = self._proposed = proposed
+                self._untried = not known and not last and bool(proposed)
         return found
 
     def _emit(self, update: Update) -> None:
@@ -325,6 +332,21 @@ class Watch:
             changes=list(self._changes),
             problems=self._faults.problems,
         )
+
+
+def _same(known: Sequence[Advice], proposed: Sequence[Advice]) -> bool:
+    """True if the same is proposed as before, be it for more findings."""
+
+    def lines(advice: Sequence[Advice]) -> list[tuple[str, str, str]]:
+        return [(item.layer, item.variable, item.code) for item in advice]
+
+    return bool(known) and lines(known) == lines(proposed)
+
+
+def _answering(tried: Sequence[Advice], proposed: Sequence[Advice]) -> list[Advice]:
+    """What was tried, as the answer to the findings of now."""
+    codes = tuple(sorted({code for item in proposed for code in item.codes}))
+    return [replace(item, codes=codes) for item in tried]
 
 
 class _Contained:

@@ -11,6 +11,9 @@ import keras
 
 layers = keras.layers
 
+# Of which axes an EinsumDense sums over its initializer is told by newer Keras only.
+TOLD_AXES = hasattr(keras.initializers.HeNormal(), "input_axes")
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -35,7 +38,7 @@ class Kind:
 
 
 def _conv(rank, make, **options):
-    inputs = (9,) * rank + (options.pop("channels", 64),)
+    inputs = (5,) * rank + (options.pop("channels", 64),)
     field = options.pop("field", 3)
     name = f"{make}{rank}D" + options.pop("suffix", "")
     told = {"class_name": name}
@@ -62,7 +65,7 @@ def _separable(rank, role):
         make=lambda w: getattr(layers, name)(
             64, 3, padding="same", **{argument: w, f"{other}_initializer": "ones"}
         ),
-        inputs=(9,) * rank + (64,),
+        inputs=(5,) * rank + (1024 if role.startswith("depthwise") else 64,),
         told={"class_name": name, "role": role},
         kernel=lambda layer: getattr(layer, role),
         by_shape=role.startswith("pointwise"),
@@ -87,6 +90,7 @@ def _attention(make, projection, equation):
         inputs=(5, 64),
         told={"class_name": "EinsumDense", "equation": equation},
         kernel=lambda layer: getattr(layer, f"_{projection}_dense").kernel,
+        by_shape=TOLD_AXES or projection == "output",
         counted=False,
     )
 
@@ -105,8 +109,9 @@ KINDS = {
     "Dense": Kind(lambda w: layers.Dense(96, kernel_initializer=w), (64,), {"class_name": "Dense"}),
     **{f"Conv{rank}D": _conv(rank, "Conv") for rank in (1, 2, 3)},
     "Conv2D grouped": _conv(2, "Conv", groups=4),
-    **{f"DepthwiseConv{rank}D": _conv(rank, "DepthwiseConv", channels=256) for rank in (1, 2)},
-    "DepthwiseConv2D multiplied": _conv(2, "DepthwiseConv", depth_multiplier=4),
+    # one field a channel: a thousand channels for a sharp variance
+    **{f"DepthwiseConv{rank}D": _conv(rank, "DepthwiseConv", channels=1024) for rank in (1, 2)},
+    "DepthwiseConv2D multiplied": _conv(2, "DepthwiseConv", channels=256, depth_multiplier=4),
     **{
         f"SeparableConv{rank}D {role}": _separable(rank, role)
         for rank in (1, 2)
@@ -144,6 +149,7 @@ KINDS = {
         lambda w: layers.EinsumDense("abhc,hcd->abhd", (5, 4, 96), kernel_initializer=w),
         (5, 4, 64),
         {"class_name": "EinsumDense", "equation": "abhc,hcd->abhd"},
+        by_shape=TOLD_AXES,
     ),
     **{
         f"{name} {projection}": _attention(

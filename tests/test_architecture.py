@@ -7,9 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "initwatch"
 
-# Each room may import the rooms before it. The command line sits beside the callback.
+# Each room may import the rooms before it. The command line and the initializers that a user
+# gives to layers sit beside the callback.
 ORDER = "records theory measurement diagnosis advice capture outlets watch callback".split()
-TOP = {"watch", "callback", "cli", "__main__"}
+TOP = {"watch", "callback", "initializers", "cli", "__main__"}
 HELPERS = {"errors": set(), "schedule": {"initwatch.errors"}}  # any room may import these
 # Imports that the order alone would not allow.
 ALLOWED = {
@@ -27,7 +28,7 @@ SIBLINGS = {
 }
 # Who may import what is heavy or foreign: rooms, or single files.
 FOREIGN = {
-    "keras": {"capture", "advice", "watch", "callback"},
+    "keras": {"capture", "advice", "watch", "callback", "initializers"},
     "tensorflow": {"capture/backends/tensorflow.py"},
     "jax": {"capture/backends/jax.py"},
     "torch": {"capture/backends/torch.py"},
@@ -150,6 +151,8 @@ PLANTED = [
     ("plugin/a.py", "import initwatch.plugin.b", "plugin imports initwatch.plugin.b"),
     ("callback.py", "import initwatch.cli", "callback imports cli"),
     ("cli.py", "import initwatch.callback", "cli imports callback"),
+    ("initializers.py", "import initwatch.callback", "initializers imports callback"),
+    ("advice/a.py", "import initwatch.initializers", "advice imports initializers"),
     ("errors.py", "import initwatch.records", "errors is a helper and imports"),
     ("schedule.py", "import initwatch.records", "schedule is a helper and imports"),
     ("theory/a.py", "from . import fans", "relative import"),

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import initwatch
-from initwatch import callback as conductor
+from initwatch import callback
+from initwatch import watch as conductor
 from initwatch.capture import row as capture_row
 from initwatch.diagnosis.rules.vanishing_gradient import VanishingGradient
 
@@ -233,9 +234,9 @@ def plant(monkeypatch, stage):
         "console": (conductor.ConsoleOutlet, "emit"),
         "console's open": (conductor.ConsoleOutlet, "open"),
         "console's close": (conductor.ConsoleOutlet, "close"),
-        "TensorBoard": (conductor.TensorBoardOutlet, "emit"),
-        "TensorBoard's open": (conductor.TensorBoardOutlet, "open"),
-        "TensorBoard's close": (conductor.TensorBoardOutlet, "close"),
+        "TensorBoard": (callback.TensorBoardOutlet, "emit"),
+        "TensorBoard's open": (callback.TensorBoardOutlet, "open"),
+        "TensorBoard's close": (callback.TensorBoardOutlet, "close"),
         "listener": (initwatch.StopOnFinding, "_heard"),
         "start": (conductor.Session, "_learn"),
     }

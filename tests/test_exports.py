@@ -44,7 +44,7 @@ def test_rules_and_report_need_no_backend():
 
 
 def test_all_is_the_table_of_lazy_names():
-    assert set(initwatch.__all__) == set(initwatch._HOMES)
+    assert set(initwatch.__all__) == set(initwatch._HOMES) | initwatch._MODULES
     assert initwatch.__all__ == sorted(initwatch.__all__, key=lambda n: (n[0].islower(), n))
     assert set(initwatch.__all__) <= set(dir(initwatch))
 
@@ -54,10 +54,11 @@ def test_type_checkers_see_the_same_names_in_the_same_places():
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
     assert ast.unparse(guarded.test) == "TYPE_CHECKING"
     seen = {alias.name: node.module for node in guarded.body for alias in node.names}
-    assert seen == initwatch._HOMES
+    modules = dict.fromkeys(initwatch._MODULES, "initwatch")
+    assert seen == initwatch._HOMES | modules
 
 
-@pytest.mark.parametrize("name", initwatch.__all__)
+@pytest.mark.parametrize("name", initwatch._HOMES)
 def test_every_name_is_where_the_table_says(name):
     home = initwatch._HOMES[name]
     path = PACKAGE.joinpath(*home.split(".")[1:])
@@ -75,14 +76,19 @@ def test_every_name_is_where_the_table_says(name):
     "name",
     [
         n
-        for n in initwatch.__all__
-        if not initwatch._HOMES[n].endswith(("callback", "reinitialize"))
+        for n, home in initwatch._HOMES.items()
+        if not home.endswith(("callback", "reinitialize", "lsuv"))
     ],
 )
 def test_names_of_light_modules_are_loaded_on_use(name):
     assert getattr(initwatch, name) is getattr(
         importlib.import_module(initwatch._HOMES[name]), name
     )
+
+
+def test_modules_are_loaded_on_use():
+    loaded = loaded_by("import initwatch\nassert initwatch.initializers.Critical")
+    assert "keras" in loaded
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from initwatch.advice.initializers import moments_of
 from initwatch.capture import backends
 from initwatch.capture.reductions import SlopeOfOutput, step_function
 from initwatch.records.layer import Activation, ActivationFunction
@@ -62,7 +63,10 @@ def own_function(layer: Any) -> tuple[str, Callable[[Any], Any]] | None:
     if isinstance(layer, keras.layers.Activation):
         return _name(layer.activation), layer.activation
     if isinstance(layer, keras.layers.PReLU):
-        slope = float(np.mean(ops.convert_to_numpy(layer.alpha))) if layer.built else 0.0
+        if layer.built:
+            slope = float(np.mean(ops.convert_to_numpy(layer.alpha)))
+        else:
+            slope = moments_of(layer.alpha_initializer, (1,)).mean
         return "prelu", lambda z: ops.where(z > 0, z, slope * z)
     if is_activation_layer(layer):
         return _snake(type(layer).__name__), layer.call

@@ -78,10 +78,12 @@ class Course:
         """True if most of what can be learned is; without a known guess, at a half of its start."""
         if not self.finite:
             return False
-        if self.share is not None:
-            if self.share > 1.0 and self.errors is not None:
+        if self.share is not None and self.errors is not None:
+            if self.share > 1.0:
                 # a few sure and wrong predictions hold a good classifier's loss above a guess's
                 return self.errors < LEARNED_CLASSES
+            return max(self.share, self.errors) < LEARNED_WELL
+        if self.share is not None:
             return self.share < LEARNED_WELL
         return self.falls and self.trend.fall > 0.5 and self.trend.start > 0.0
 

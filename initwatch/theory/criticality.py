@@ -1,7 +1,7 @@
 """Where a deep random network comes to rest, and the weights with which it is critical.
 
 The forward map q' = sigma_w^2 E[phi(sqrt(q) z)^2] + sigma_b^2 tends to a fixed point q* (Poole
-et al. 2016, eq. 3-4). There chi, the factor of the mean squared gradient per layer, decides how
+et al. 2016, eq. 3). There chi, the factor of the mean squared gradient per layer, decides how
 deep a network can be trained: below 1 gradients vanish, above they explode, and at 1 the
 network is critical (Schoenholz et al. 2017, eq. 5 and sec. 3).
 """
@@ -152,25 +152,23 @@ def critical_point(phi: ActivationFunction, sigma_b2: float = 0.0) -> CriticalPo
     """
     _check_variance("sigma_b2", sigma_b2)
 
-    def excess(q: float) -> float:
-        return critical_line(q, phi).sigma_b2 - sigma_b2
-
-    weights = [
-        critical_line(_root(excess, low.q, high.q), phi).sigma_w2
-        for low, high in pairwise(_line(phi))
-        if (low.sigma_b2 < sigma_b2) != (high.sigma_b2 < sigma_b2)
-    ]
     dying = _slope_at_zero(phi)
     if sigma_b2 == 0.0 and dying > 0.0:
         reached = fixed_point(1.0 / dying, 0.0, phi)
         if reached.q < _LINE[0]:
             return CriticalPoint(1.0 / dying, 0.0, 0.0)
-        weights.append(1.0 / dying)  # of an activation that is homogeneous
-    for sigma_w2 in weights:
-        reached = fixed_point(sigma_w2, sigma_b2, phi)
-        point = CriticalPoint(sigma_w2, sigma_b2, reached.q)
-        if abs(reached.chi - 1.0) < _CRITICAL and _holds(point, phi):
-            return point
+        if _is_critical(reached) and _holds(1.0 / dying, 0.0, reached.q, phi):  # homogeneous
+            return CriticalPoint(1.0 / dying, 0.0, reached.q)
+
+    def excess(q: float) -> float:
+        return critical_line(q, phi).sigma_b2 - sigma_b2
+
+    for low, high in pairwise(_line(phi)):
+        if (low.sigma_b2 < sigma_b2) != (high.sigma_b2 < sigma_b2):
+            sigma_w2 = critical_line(_root(excess, low.q, high.q), phi).sigma_w2
+            reached = fixed_point(sigma_w2, sigma_b2, phi)
+            if _is_critical(reached) and _holds(sigma_w2, sigma_b2, reached.q, phi):
+                return CriticalPoint(sigma_w2, sigma_b2, reached.q)
     return None
 
 
@@ -183,7 +181,8 @@ def least_critical_biases(phi: ActivationFunction) -> float | None:
     if critical_point(phi) is not None:
         return 0.0
     for point in sorted(_line(phi), key=lambda point: point.sigma_b2):
-        if point.sigma_b2 > 0.0 and _holds(point, phi) and critical_point(phi, point.sigma_b2):
+        holds = _holds(point.sigma_w2, point.sigma_b2, point.q, phi)
+        if point.sigma_b2 > 0.0 and holds and critical_point(phi, point.sigma_b2):
             return point.sigma_b2
     return None
 
@@ -204,15 +203,14 @@ def _slope_at_zero(phi: ActivationFunction) -> float:
     return 2.0 * mean_square_slope(phi, 1e-8) - mean_square_slope(phi, 4e-8)
 
 
-def _holds(point: CriticalPoint, phi: ActivationFunction) -> bool:
-    """True if a signal near the point does not move away: the forward map's slope is up to 1."""
-    if not np.isfinite(point.q):
-        return False
-    above, below = (
-        forward_map(point.q * factor, point.sigma_w2, point.sigma_b2, phi)
-        for factor in (1.001, 0.999)
-    )
-    return above - below <= 0.002 * point.q * (1.0 + 1e-6)  # of homogeneous phi it is 1
+def _is_critical(reached: FixedPoint) -> bool:
+    return bool(np.isfinite(reached.q)) and abs(reached.chi - 1.0) < _CRITICAL
+
+
+def _holds(sigma_w2: float, sigma_b2: float, q: float, phi: ActivationFunction) -> bool:
+    """True if a signal near q does not move away: the forward map's slope is up to 1."""
+    above, below = (forward_map(q * factor, sigma_w2, sigma_b2, phi) for factor in (1.001, 0.999))
+    return above - below <= 0.002 * q * (1.0 + 1e-6)  # of homogeneous phi it is 1
 
 
 def _check_variance(name: str, value: float) -> None:

@@ -1,10 +1,15 @@
-"""The suggested object has the variance that was promised, and is what the code line makes."""
+"""The suggested object has the variance that was promised, and is what the code line makes;
+moments of an initializer of any origin.
+"""
+
+import random
 
 import keras
 import numpy as np
 import pytest
 
-from initwatch.advice.initializers import initializer_for
+from initwatch.advice.initializers import initializer_for, moments_of
+from initwatch.errors import ArgumentError
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
 from initwatch.theory.fans import fans, keras_fans
@@ -48,11 +53,73 @@ def test_the_line_makes_what_was_suggested(family):
 
 
 def test_draws_leave_every_generator_alone():
+    keras.utils.clear_session()  # with it the global generator
     keras.utils.set_random_seed(0)
     expected = keras.random.uniform((3,)), np.random.uniform()
+    keras.utils.clear_session()  # with it the global generator
     keras.utils.set_random_seed(0)
     initializer, _ = initializer_for("he", 0.0, KERNELS[0])
     initializer(KERNELS[0].shape)
     found = keras.random.uniform((3,)), np.random.uniform()
     assert np.array_equal(expected[0], found[0])
     assert expected[1] == found[1]
+
+
+class HeNormal(keras.initializers.Initializer):
+    """Somebody's own, by the name of one of Keras's: every weight from another generator."""
+
+    def __init__(self, seed=None):
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        drawn = keras.ops.convert_to_numpy(keras.random.normal(shape, seed=self.seed, dtype=dtype))
+        return 0.5 + drawn + np.random.normal(size=shape) + random.gauss(0.0, 1e-6)
+
+    def get_config(self):
+        return {"seed": self.seed}
+
+
+@pytest.mark.parametrize("seed", [None, 3, keras.random.SeedGenerator(4)], ids=str)
+def test_a_custom_initializer_is_drawn_once_and_leaves_no_trace(seed):
+    """Mean 0.5 and variance 2 within 5 standard errors of 40,000 weights."""
+
+    def state():
+        own = np.array(seed.state) if isinstance(seed, keras.random.SeedGenerator) else 0
+        return np.random.uniform(), random.random(), keras.random.uniform((2,)), own
+
+    def started():
+        keras.utils.clear_session()  # with it the global generator
+        keras.utils.set_random_seed(0)
+        return state()
+
+    expected = started()
+    keras.utils.clear_session()  # with it the global generator
+    keras.utils.set_random_seed(0)
+    found = moments_of(HeNormal(seed), (200, 200))
+    for before, after in zip(expected, state(), strict=True):
+        assert np.array_equal(before, after)
+    assert found.mean == pytest.approx(0.5, abs=5 * 2**0.5 / 200)
+    assert found.variance == pytest.approx(2.0, rel=5 * 2**0.5 / 200)
+
+
+def test_moments_of_kerass_own_are_computed():
+    he = keras.initializers.HeNormal()
+    assert moments_of(he, (3, 3, 8, 16)).variance == 2.0 / 72
+    assert moments_of(he, (64, 4, 32), fans=(64, 128)).variance == 2.0 / 64
+    assert moments_of(keras.initializers.Constant(0.1), (5, 5)).mean_square == pytest.approx(0.01)
+
+
+def test_moments_of_a_deterministic_kernel_are_those_of_its_elements():
+    stft = keras.initializers.STFT("real", None, None)
+    kernel = np.asarray(stft((16, 1, 9)), np.float64)
+    assert moments_of(stft, (16, 1, 9)).mean_square == pytest.approx(np.mean(kernel**2))
+    ramp = moments_of(lambda shape, dtype=None: np.arange(6.0).reshape(shape), (2, 3))
+    assert (ramp.mean, ramp.variance) == (2.5, pytest.approx(35.0 / 12.0))
+
+
+def test_what_gives_no_kernel_is_told():
+    def wrong(shape, dtype=None):
+        return np.zeros((2,))
+
+    with pytest.raises(ArgumentError, match=r"wrong.* gives no kernel of shape \(3, 4\)"):
+        moments_of(wrong, (3, 4))

@@ -12,7 +12,7 @@ from initwatch.theory.criticality import (
     fixed_point,
     least_critical_biases,
 )
-from initwatch.theory.propagation import DEPTH_SCALES, backward_factor, forward_map
+from initwatch.theory.propagation import DEPTH_SCALES, backward_factor, forward_map, gain
 from tests.diagnosis.histories import PHIS
 
 
@@ -185,28 +185,54 @@ NETWORKS = {name: (phi.function, phi.slope) for name, phi in PHIS.items()} | {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_random_networks_rest_where_theory_says(name):
-    """Networks of width 1000, means over 4 draws and 16 inputs: q* and chi to 8 %.
-
-    Weights are half the critical ones so that every activation rests: at q > 0, by biases.
-    """
+def simulated(name, sigma_w2, sigma_b2, q=1.0, depth=12, width=1000, draws=4):
+    """(q, chi) at the last layer of random networks, means over ``draws`` and 16 inputs each."""
     phi, slope = NETWORKS[name]
-    sigma_w2, sigma_b2, depth, width = 1.0, 0.2, 12, 1000
-    if name == "linear":
-        sigma_w2 = 0.5
-    q, factor = [], []
-    for seed in range(4):
+    reached, factor = [], []
+    for seed in range(draws):
         random = np.random.default_rng(seed)
-        z = random.normal(size=(16, width)).astype("float32")
+        z = random.normal(size=(16, width), scale=math.sqrt(q)).astype("float32")
         for _ in range(depth):
             weight = random.normal(size=(width, width), scale=math.sqrt(sigma_w2 / width))
             bias = random.normal(size=width, scale=math.sqrt(sigma_b2))
             z = phi(z) @ weight.astype("float32") + bias
-        q.append(np.mean(z**2))
+        reached.append(np.mean(z**2))
         delta = random.normal(size=(16, width))
         passed = (delta @ weight.T) * slope(z)
         factor.append(np.mean(passed**2) / np.mean(delta**2))
-    reached = fixed_point(sigma_w2, sigma_b2, phi)
-    assert reached.q == pytest.approx(np.mean(q), rel=0.08)
-    assert reached.chi == pytest.approx(np.mean(factor), rel=0.08)
+    return np.mean(reached), np.mean(factor)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_random_networks_rest_where_theory_says(name):
+    """Networks of width 1000 in the ordered phase: q* and chi to 8 %."""
+    sigma_w2 = 0.5 if name == "linear" else 1.0
+    reached = fixed_point(sigma_w2, 0.2, NETWORKS[name][0])
+    q, chi = simulated(name, sigma_w2, 0.2)
+    assert reached.q == pytest.approx(q, rel=0.08)
+    assert reached.chi == pytest.approx(chi, rel=0.08)
+
+
+# activations with a critical point, and a sigma_b^2 for it
+BIASES = dict.fromkeys(["linear", "relu", "leaky_relu", "sigmoid"], 0.0)
+BIASES |= dict.fromkeys(["tanh", "elu", "selu", "bent"], 0.05) | {"gelu": 0.25, "silu": 0.7}
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_random_networks_with_critical_weights_are_critical(name):
+    """Networks of width 1000, 12 layers from q*: chi is 1 to 8 %, q* kept to 15 %, and to 25 %
+    where there are no biases and nothing pulls q back (its spread over networks is then
+    sqrt(12 x 5 / 1000), Hanin & Rolnick 2018).
+    """
+    point = critical_point(NETWORKS[name][0], BIASES[name])
+    q, chi = simulated(name, point.sigma_w2, point.sigma_b2, q=point.q)
+    assert q == pytest.approx(point.q, rel=0.25 if BIASES[name] == 0.0 else 0.15)
+    assert chi == pytest.approx(1.0, abs=0.08)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gains_keep_the_variance_of_drawn_inputs(name):
+    """sqrt(q / E[phi^2]) over 400,000 draws, to 1 %."""
+    phi = NETWORKS[name][0]
+    z = np.random.default_rng(0).normal(size=400_000)
+    assert gain(phi) ** 2 * np.mean(phi(z) ** 2) == pytest.approx(1.0, rel=0.01)

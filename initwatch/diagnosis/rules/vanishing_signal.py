@@ -57,7 +57,7 @@ class VanishingSignal:
     apart_limit: Threshold = threshold(
         1e-4,
         unit="(1 - cosine) at the last hidden layer / at the first",
-        source="the zoo's healthy trainings keep 0.03 or more (resnet_zero_gamma); float32: 1e-6",
+        source="the zoo's healthy trainings keep 0.01 or more (depthwise_plain); float32: 1e-6",
     )
     apart_at_first: Threshold = threshold(
         1e-2, unit="1 - cosine", source="a hundredth of unrelated examples: below, they are alike"
