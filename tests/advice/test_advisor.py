@@ -68,7 +68,9 @@ def test_the_initializer_is_that_of_the_layers_own_activation(hidden, expected):
         before = item.predicted["gradient_left_before"]
         after = item.predicted["gradient_left_after"]
         assert before < 1e-3 < 0.05 < after
-        assert item.measured is None
+        measured = item.measured
+        assert measured["gradient_ratio_after"] < np.exp(3.0) < measured["gradient_ratio_before"]
+        assert measured["signal_ratio_after"] < np.exp(3.0) < measured["signal_ratio_before"]
 
 
 @pytest.mark.slow
