@@ -19,11 +19,11 @@ SLACK = 0.02
 
 
 def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
-    """Paths of trained variables that do not look like a draw of their layer's initializer.
+    """Paths of trained variables of layers that do not look like a draw of their initializers.
 
-    Judged by mean and mean square at the first step measured, against what the initializer of
-    the layer gives: weights that were loaded or trained before differ in one or the other. So do
-    those of a layer whose initializer is not known, which is left alone as well.
+    Judged by mean and mean square at the first step measured, against what the initializers of
+    the layer give: in a layer that was loaded or trained before, one variable at least differs.
+    Variables whose initializer is not known are named as well.
 
     Args:
         model: the model of the history.
@@ -32,12 +32,16 @@ def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
     origins = _origins(model, history)
     mean = history.first(Statistic.WEIGHT_MEAN, 1)[0]
     rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
-    out = set()
+    unknown, changed = set(), set()
     for i, variable in enumerate(history.variables):
         known = origins.get(variable.path)
-        if known is None or not _looks_drawn(known, float(mean[i]), float(rms[i])):
-            out.add(variable.path)
-    return frozenset(out)
+        if known is None:
+            unknown.add(variable.path)
+        elif not _looks_drawn(known, float(mean[i]), float(rms[i])):
+            changed.add(variable.layer)
+    # biases that have left their zeros tell that the kernel beside them was trained as well
+    of_changed = {variable.path for variable in history.variables if variable.layer in changed}
+    return frozenset(unknown | of_changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,13 @@ def _origins(model: keras.Model, history: History) -> dict[str, _Origin]:
     found: dict[str, _Origin] = {}
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
-            initializer = getattr(layer, f"{variable.name}_initializer", None)
-            if callable(initializer):
+            if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
+                continue  # LSTM: zeros and ones
+            # kernel_initializer, recurrent_initializer of recurrent_kernel, depthwise_initializer
+            names = (variable.name, variable.name.removesuffix("_kernel"), "depthwise")
+            given = (getattr(layer, f"{name}_initializer", None) for name in names)
+            initializer = next(filter(callable, given), None)
+            if initializer is not None:
                 found[variable.path] = _Origin(initializer, tuple(variable.shape))
     for layer in history.layers:
         for kernel in (layer.first_kernel, layer.kernel):

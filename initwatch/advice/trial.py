@@ -251,8 +251,8 @@ def _measured(
         if measured is not None:
             yield (outcome := Outcome(name, assignment, signals(measured)))
             least = min(least, outcome.signals.cost)
-    # What is fitted to one batch need not hold on the next: where the fixed point is unstable (GELU,
-    # SiLU) a deviation of 1 % grows over depth. It is for where nothing else keeps the signal.
+    # What is fitted to one batch need not hold on the next: where the fixed point is unstable
+    # (GELU, SiLU) a deviation of 1 % grows over depth. It is for where nothing else helps.
     if least > depth.LOG_LIMIT:
         yield from _data_driven(variables, theirs, places, measure)
 

@@ -337,14 +337,16 @@ class Session:
             UnsupportedError: if the step cannot be undone.
         """
         model, attributes = self.model, self.model.__dict__
+        if not _is_built(model):
+            model._symbolic_build(data_batch=(x, y, sample_weight))
+        # Keras may begin them anew before it calls the train function
+        metrics = [(v, keras.ops.convert_to_numpy(v)) for v in model.metrics_variables]
         names = ("train_function", "_jax_state_synced")
         before = {name: attributes[name] for name in names if name in attributes}
         samples: list[Sample] = []
 
         def stand_in(*args: Any) -> Any:
             self._again_wanted = True
-            if not self._paths:
-                self._model_is_built(*args)
             rehearsal = self._prepared(*args)
             if rehearsal is None:
                 raise UnsupportedError("this model's training step cannot be undone")
@@ -366,6 +368,8 @@ class Session:
             for name in names:
                 attributes.pop(name, None)
             attributes.update(before)
+            for variable, value in metrics:
+                variable.assign(value)
         raise UnsupportedError("this model's train_on_batch does not go through its train function")
 
     def settle(self) -> None:

@@ -1,0 +1,212 @@
+"""The trial: what it measures, what it picks, and that it leaves no trace."""
+
+import dataclasses
+import random
+
+import keras
+import numpy as np
+import pytest
+
+from initwatch.advice.trial import MARGIN, signals, try_out
+from initwatch.records import Advice, Statistic
+from tests.diagnosis.histories import mlp_history, with_losses, with_series
+
+DEPTH, WIDTH = 6, 16
+BAD, GOOD = 0.02, 2.0  # fan_in x Var(w) under ReLU
+
+
+def history(sigma_w2, seed=0, depth=DEPTH, width=WIDTH):
+    return mlp_history(depth, "relu", sigma_w2, width=width, seed=seed, rows=1)
+
+
+def test_signals_are_the_spread_over_depth():
+    found = signals(history(GOOD))
+    assert found.cost < 1.5
+    faded = signals(history(BAD))
+    # a factor sqrt(0.01) a layer, forward and backward, over five gaps
+    assert faded.forward == pytest.approx(-2.5 * np.log(0.01), rel=0.2)
+    assert faded.backward == pytest.approx(-2.5 * np.log(0.01), rel=0.2)
+    assert faded.cost == max(faded.forward, faded.backward)
+
+
+def test_a_loss_far_above_a_guess_costs():
+    wild = with_losses(history(GOOD), [23.0], trivial=2.3)
+    assert signals(wild).cost == pytest.approx(np.log(10.0))
+    assert signals(with_losses(history(GOOD), [np.nan], trivial=2.3)).cost == np.inf
+
+
+def test_equal_units_and_dead_layers_are_beyond_all_cost():
+    kernels = {Statistic.WEIGHT_UNIT_SPREAD: lambda spread: np.where(np.isnan(spread), spread, 0.0)}
+    assert signals(with_series(history(GOOD), kernels)).cost == np.inf
+    assert signals(with_series(history(GOOD), {Statistic.ACTIVATION_STD: np.zeros_like})).cost == (
+        np.inf
+    )
+
+
+def test_saturation_costs():
+    steep = mlp_history(3, "tanh", 1.0, width=WIDTH, rows=1)
+    flat = {Statistic.ACTIVATION_SLOPE: lambda slope: 1e-4 * np.ones_like(slope)}
+    assert signals(with_series(steep, flat)).saturation == pytest.approx(0.5 * np.log(1e4))
+    # a rectifier's slopes are 0 and 1 by design
+    assert signals(history(GOOD)).saturation == 0.0
+
+
+# --------------------------------------------------------------------------- the choice
+
+
+def model_of(layers):
+    """A model whose layers have the paths of a history's; it sets the seeds."""
+    keras.utils.set_random_seed(1)
+    x = inputs = keras.Input((WIDTH,))
+    for layer in layers[:-1]:
+        x = keras.layers.Dense(WIDTH, "relu", name=layer.path)(x)
+    model = keras.Model(inputs, keras.layers.Dense(10, name="logits")(x))
+    model.compile("adam", "mse")
+    return model
+
+
+def advice_for(given, code="kernel_initializer=keras.initializers.HeNormal()"):
+    return [
+        Advice(
+            layer=layer.path,
+            kind="initializer",
+            current=None,
+            suggested=keras.initializers.HeNormal(seed=i),
+            code=code,
+            reason="theory",
+            codes=("IW101",),
+            variable=f"{layer.path}/kernel",
+        )
+        for i, layer in enumerate(given.layers[:DEPTH])
+    ]
+
+
+class Measured:
+    """Stands in for measured steps: notes the weights it is asked about, gives what is planned."""
+
+    def __init__(self, model, *planned):
+        self.model, self.planned, self.seen = model, list(planned), []
+
+    def __call__(self):
+        self.seen.append([np.array(w) for w in self.model.get_weights()])
+        return self.planned.pop(0) if len(self.planned) > 1 else self.planned[0]
+
+
+def test_theorys_choice_stays_where_it_is_as_good_as_any():
+    given = history(BAD)
+    model = model_of(given.layers)
+    advice = advice_for(given)
+    out = try_out(model, advice, given, Measured(model, given, history(GOOD)))
+    assert [item.suggested for item in out] == [item.suggested for item in advice]
+    assert [item.code for item in out] == [item.code for item in advice]
+    assert out[0].measured["signal_ratio_before"] > 1e4
+    assert out[0].measured["signal_ratio_after"] < 5.0
+    assert out[0].reason == "theory"
+
+
+def test_another_candidate_is_taken_if_it_is_clearly_better():
+    given = history(BAD)
+    model = model_of(given.layers)
+    # before, theory's own, the computed gain (HeNormal is the textbook too), orthogonal
+    planned = [given, history(0.2), history(0.2), history(GOOD)]
+    out = try_out(model, advice_for(given), given, Measured(model, *planned))
+    assert {type(item.suggested).__name__ for item in out} == {"Orthogonal"}
+    assert out[0].code.startswith("kernel_initializer=keras.initializers.Orthogonal(gain=")
+    assert "candidates drawn and measured" in out[0].reason
+
+
+def test_what_does_not_help_is_not_advised():
+    given = history(BAD)
+    model = model_of(given.layers)
+    out = try_out(model, advice_for(given), given, Measured(model, given, given))
+    assert [item.kind for item in out] == ["normalization"]
+    assert "none keeps the signals more even" in out[0].reason
+
+
+def test_without_a_measurement_advice_stays_as_it_is():
+    given = history(BAD)
+    model = model_of(given.layers)
+    advice = advice_for(given)
+    assert try_out(model, advice, given, lambda: None) == advice
+
+
+def test_variables_can_be_spared():
+    given = history(BAD)
+    model = model_of(given.layers)
+    spare = frozenset({"dense_0/kernel", "dense_3/kernel"})
+    measure = Measured(model, given, history(GOOD))
+    out = try_out(model, advice_for(given), given, measure, spare)
+    assert [item.layer for item in out] == ["dense_1", "dense_2", "dense_4", "dense_5"]
+    for seen in measure.seen:
+        assert np.array_equal(seen[0], measure.seen[0][0])
+
+
+def test_other_kinds_of_advice_stay():
+    given = history(BAD)
+    model = model_of(given.layers)
+    other = dataclasses.replace(advice_for(given)[0], kind="clipping", variable="")
+    out = try_out(model, [*advice_for(given), other], given, Measured(model, given, history(GOOD)))
+    assert out[-1] == other
+
+
+def test_candidates_are_really_in_the_model_and_leave_no_trace():
+    given = history(BAD)
+    model = model_of(given.layers)
+    before = [np.array(w) for w in model.get_weights()]
+    generators = np.random.get_state()[1].copy(), random.getstate()
+    measure = Measured(model, given, history(0.2), history(0.2), history(GOOD))
+    try_out(model, advice_for(given), given, measure)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert np.array_equal(measure.seen[0][0], before[0])
+    # He's variance, then the computed one, then orthogonal rows
+    he, orthogonal = measure.seen[1][0], measure.seen[3][0]
+    assert WIDTH * he.var() == pytest.approx(2.0, rel=0.25)
+    gram = orthogonal @ orthogonal.T
+    assert np.allclose(gram, gram[0, 0] * np.eye(WIDTH), atol=1e-4)
+    assert gram[0, 0] == pytest.approx(2.0, rel=1e-3)
+    assert np.array_equal(generators[0], np.random.get_state()[1])
+    assert generators[1] == random.getstate()
+    following = keras.ops.convert_to_numpy(keras.random.normal((3,)))
+    model_of(given.layers)  # sets the seeds as before, and draws as much
+    assert np.array_equal(following, keras.ops.convert_to_numpy(keras.random.normal((3,))))
+
+
+def test_scales_are_fitted_to_the_batch_only_where_nothing_else_helps():
+    given = history(BAD)
+    model = model_of(given.layers)
+    measure = Measured(model, given, history(0.03), history(0.03), history(0.03), history(GOOD))
+    out = try_out(model, advice_for(given), given, measure)
+    assert "LSUV" in out[0].reason
+    gains = {item.suggested.gain for item in out}
+    assert len(gains) > 1  # each layer its own
+    few = Measured(model, given, history(1.0))
+    try_out(model, advice_for(given), given, few)
+    assert len(few.seen) == 4  # before and three families: none of them is beyond a depth limit
+
+
+def test_textbook_initializers_are_tried_where_theory_has_none():
+    """A stack that theory does not follow: its activation is not known."""
+    given = history(BAD)
+    model = model_of(given.layers)
+    unknown = [
+        Advice(
+            layer="",
+            kind="normalization",
+            current="none",
+            suggested="BatchNormalization",
+            code="keras.layers.BatchNormalization()",
+            reason="not followed",
+            codes=("IW103",),
+        )
+    ]
+    out = try_out(model, unknown, given, Measured(model, given, history(GOOD)))
+    kinds = [item.kind for item in out]
+    assert kinds == ["initializer"] * DEPTH + ["normalization"]
+    assert out[0].measured is not None
+    # where they do not help, nothing is said of them
+    assert try_out(model, unknown, given, Measured(model, given, given)) == unknown
+
+
+def test_the_margin_is_what_draws_differ_by():
+    costs = [signals(history(GOOD, seed, depth=30, width=64)).cost for seed in range(12)]
+    assert np.std(costs) < MARGIN

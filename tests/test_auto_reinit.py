@@ -1,0 +1,235 @@
+"""``AutoReinit``: draws anew what a trial has shown to be better, and nothing else."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import initwatch
+
+FEATURES, CLASSES, BATCH = 12, 4, 32
+SMALL = keras.initializers.RandomNormal(stddev=0.02, seed=7)
+
+
+def data(n=512):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, FEATURES)).astype("float32")
+    return x, (x @ rng.normal(size=(FEATURES, CLASSES))).argmax(axis=1)
+
+
+def stack(initializer, depth=12):
+    return [
+        layers.Dense(32, "relu", kernel_initializer=initializer, name=f"h_{i}")
+        for i in range(depth)
+    ]
+
+
+def build(initializer=SMALL, hidden=None, optimizer=None):
+    keras.utils.set_random_seed(0)
+    head = layers.Dense(CLASSES, "softmax", name="head")
+    body = stack(initializer) if hidden is None else hidden
+    model = keras.Sequential([keras.Input((FEATURES,)), *body, head], name="net")
+    compiled(model, optimizer)
+    return model
+
+
+def compiled(model, optimizer=None):
+    optimizer = optimizer or keras.optimizers.Adam(2e-3)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+
+def fit(model, *callbacks, epochs=1):
+    x, y = data()
+    history = model.fit(
+        x, y, batch_size=BATCH, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks)
+    )
+    return history.history
+
+
+def test_a_dead_network_learns():
+    without = fit(build(), epochs=8)
+    watch = initwatch.AutoReinit(console=False)
+    mended = fit(build(), watch, epochs=8)
+    assert without["accuracy"][-1] < 0.4
+    assert mended["accuracy"][-1] > 0.7
+    assert watch.report.healthy
+    assert watch.report.problems == []
+    assert [change.layer for change in watch.changes] == [f"net/h_{i}" for i in range(12)]
+    change = watch.changes[0]
+    assert change.step == 1
+    assert isinstance(change.previous, keras.initializers.RandomNormal)
+    assert change.measured["gradient_ratio_before"] > 1e4 > change.measured["gradient_ratio_after"]
+
+
+def test_what_was_found_is_past_and_stands_in_the_report():
+    watch = initwatch.AutoReinit(console=False)
+    fit(build(), watch, epochs=2)
+    past = {f.code: f for f in watch.report.findings}
+    assert past["IW101"].state == "recovered"
+    assert past["IW101"].severity == "info"
+    assert "drawn anew after 1 steps: kernel by " in str(watch.report)
+
+
+def test_a_healthy_run_is_left_as_it_is():
+    plain, watched = build("he_normal"), build("he_normal")
+    watch = initwatch.AutoReinit(console=False)
+    fit(plain, epochs=2)
+    fit(watched, watch, epochs=2)
+    assert watch.changes == []
+    for a, b in zip(plain.get_weights(), watched.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_what_it_did_is_said_and_logged(tmp_path, capsys):
+    fit(build(), initwatch.AutoReinit(tmp_path))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "drawn anew after 1 steps: kernel by" in said
+    assert "net/h_0, net/h_1 ... net/h_11 (12 layers)" in said
+    log = EventAccumulator(str(tmp_path / "initwatch"), size_guidance={"tensors": 0})
+    log.Reload()
+    (event,) = log.Tensors("initwatch/changes")
+    assert event.step == 0
+    assert "drawn anew after 1 steps" in event.tensor_proto.string_val[0].decode()
+    advice = [e.tensor_proto.string_val[0].decode() for e in log.Tensors("initwatch/advice")]
+    assert any("Measured on a batch: signal ratio" in text for text in advice)
+
+
+def test_loaded_weights_are_left_alone():
+    model = build()
+    kept = {f"h_{i}": model.get_layer(f"h_{i}") for i in (2, 5)}
+    for layer in kept.values():
+        layer.set_weights([3.0 * w for w in layer.get_weights()])
+    watch = initwatch.AutoReinit(console=False)
+    fit(model, watch)
+    changed = {change.layer.split("/")[-1] for change in watch.changes}
+    assert changed == {f"h_{i}" for i in range(12)} - set(kept)
+
+
+def test_layers_the_user_names_are_drawn_anew_also_if_loaded():
+    model = build()
+    for layer in model.layers[:-1]:
+        layer.set_weights([0.5 * w for w in layer.get_weights()])
+    untouched = initwatch.AutoReinit(console=False)
+    fit(build_from(model), untouched)
+    assert untouched.changes == []
+    named = [f"net/h_{i}" for i in range(12)]
+    watch = initwatch.AutoReinit(console=False, layers=named)
+    fit(build_from(model), watch)
+    assert [change.layer for change in watch.changes] == named
+
+
+def build_from(model):
+    copy = build()
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def test_a_layer_that_is_not_there_is_said_and_training_goes_on():
+    watch = initwatch.AutoReinit(console=False, layers=["net/none"])
+    fit(build(), watch)
+    assert watch.changes == []
+    assert "names net/none; the model has net/h_0" in watch.report.problems[0]
+
+
+def test_it_acts_in_the_first_steps_only():
+    calls = []
+
+    class Late(keras.callbacks.Callback):
+        """The layers become bad once training goes on."""
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if len(calls) == 12:
+                for layer in self.model.layers[:-1]:
+                    layer.set_weights([0.02 * w for w in layer.get_weights()])
+            calls.append(batch)
+
+    if keras.backend.backend() == "jax":
+        pytest.skip("between the batches of an epoch JAX's variables cannot be set")
+    watch = initwatch.AutoReinit(console=False, steps=5)
+    fit(build("he_normal"), watch, Late(), epochs=3)
+    assert watch.changes == []
+
+
+def test_slots_begin_anew_and_others_stay():
+    model = build()
+    seen = {}
+
+    class Looks(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                if keras.backend.backend() == "jax":
+                    self.model.jax_state_sync()
+                for v in self.model.optimizer.variables:
+                    seen[v.path] = float(np.abs(keras.ops.convert_to_numpy(v)).max())
+
+    fit(model, initwatch.AutoReinit(console=False), Looks())
+    drawn = {path: v for path, v in seen.items() if "h_" in path and "kernel" in path}
+    assert len(drawn) == 24  # momentum and velocity
+    assert set(drawn.values()) == {0.0}
+    kept = [v for path, v in seen.items() if "head" in path and "kernel" in path]
+    assert min(kept) > 0.0
+
+
+def test_nested_shared_and_frozen_layers():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((FEATURES,))
+    inner = keras.Sequential([keras.Input((32,)), *stack(SMALL, 5)], name="inner")
+    shared = layers.Dense(32, "relu", kernel_initializer=SMALL, name="shared")
+    frozen = layers.Dense(32, "relu", name="frozen", trainable=False)
+    x = frozen(inputs)
+    x = shared(shared(inner(x)))
+    model = keras.Model(inputs, layers.Dense(CLASSES, "softmax", name="head")(x), name="net")
+    compiled(model)
+    before = [np.array(w) for w in frozen.get_weights()]
+    watch = initwatch.AutoReinit(console=False)
+    fit(model, watch)
+    changed = {change.layer.split("/")[-1] for change in watch.changes}
+    assert changed >= {f"h_{i}" for i in range(5)}
+    assert "frozen" not in changed
+    assert all(np.array_equal(a, b) for a, b in zip(before, frozen.get_weights(), strict=True))
+    assert watch.report.problems == []
+
+
+def test_a_saved_model_tells_how_its_weights_were_drawn(tmp_path):
+    model = build()
+    watch = initwatch.AutoReinit(console=False)
+    fit(model, watch)
+    model.save(tmp_path / "mended.keras")
+    loaded = keras.models.load_model(tmp_path / "mended.keras")
+    kinds = {type(loaded.get_layer(f"h_{i}").kernel_initializer).__name__ for i in range(12)}
+    assert kinds == {type(watch.changes[0].initializer).__name__}
+
+
+def test_deep_sigmoids_keep_their_weights_and_get_other_advice():
+    model = build(hidden=[layers.Dense(32, "sigmoid", name=f"h_{i}") for i in range(12)])
+    watch = initwatch.AutoReinit(console=False)
+    fit(model, watch)
+    assert watch.changes == []
+    assert watch.report.advice[0].kind == "activation"
+
+
+def test_in_a_loop_of_train_on_batch():
+    model = build()
+    x, y = data()
+    watch = initwatch.AutoReinit(console=False)
+    with watch.watching(model):
+        for i in range(0, 256, BATCH):
+            model.train_on_batch(x[i : i + BATCH], y[i : i + BATCH])
+    assert len(watch.changes) == 12
+    assert watch.report.problems == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"steps": 0}, "steps must be a whole number, 1 or more. Received: 0"),
+        ({"steps": True}, "Received: True"),
+        ({"steps": 2.5}, "Received: 2.5"),
+        ({"layers": "net/h_0"}, "layers must be a list of layer paths"),
+        ({"layers": 3}, "Received: 3"),
+    ],
+)
+def test_wrong_arguments(arguments, words):
+    with pytest.raises(initwatch.ArgumentError, match=words):
+        initwatch.AutoReinit(**arguments)
