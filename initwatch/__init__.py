@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from initwatch.advice.reinitialize import reinitialize
     from initwatch.callback import AutoReinit, InitWatch, StopOnFinding
+    from initwatch.comparison import compare
     from initwatch.diagnosis.catalogue import default_rules
     from initwatch.errors import (
         ArgumentError,
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
         NotReadyError,
         UnsupportedError,
     )
-    from initwatch.records import Advice, Finding, Reinitialized, Report
+    from initwatch.records import Advice, Comparison, Finding, Reinitialized, Report
     from initwatch.schedule import Schedule
 
 __version__ = "0.1.0"
@@ -27,10 +28,12 @@ _HOMES = {
     "AutoReinit": "initwatch.callback",
     "InitWatch": "initwatch.callback",
     "StopOnFinding": "initwatch.callback",
+    "compare": "initwatch.comparison",
     "reinitialize": "initwatch.advice.reinitialize",
     "default_rules": "initwatch.diagnosis.catalogue",
     "Schedule": "initwatch.schedule",
     "Advice": "initwatch.records",
+    "Comparison": "initwatch.records",
     "Finding": "initwatch.records",
     "Reinitialized": "initwatch.records",
     "Report": "initwatch.records",
@@ -45,6 +48,7 @@ __all__ = [
     "Advice",
     "ArgumentError",
     "AutoReinit",
+    "Comparison",
     "Finding",
     "InitWatch",
     "InitwatchError",
@@ -55,6 +59,7 @@ __all__ = [
     "Schedule",
     "StopOnFinding",
     "UnsupportedError",
+    "compare",
     "default_rules",
     "reinitialize",
 ]

@@ -9,13 +9,14 @@ PACKAGE = Path(__file__).parents[1] / "initwatch"
 
 # Each room may import the rooms before it. The command line sits beside the callback.
 ORDER = "records theory measurement diagnosis advice capture outlets callback".split()
-TOP = {"callback", "cli", "__main__"}
+TOP = {"callback", "comparison", "cli", "__main__"}
 HELPERS = {"errors": set(), "schedule": {"initwatch.errors"}}  # any room may import these
 # Imports that the order alone would not allow.
 ALLOWED = {
     ("outlets", "initwatch.plugin.metadata"),  # writer and reader share the grammar of tags
     ("plugin", "initwatch.plugin.metadata"),
     ("plugin", "initwatch.records"),
+    ("comparison", "initwatch.callback"),  # each of its runs is watched
     ("__main__", "initwatch.cli"),
     ("cli", "initwatch"),  # its version and its docstring
 }
@@ -27,12 +28,12 @@ SIBLINGS = {
 }
 # Who may import what is heavy or foreign: rooms, or single files.
 FOREIGN = {
-    "keras": {"capture", "advice", "callback"},
+    "keras": {"capture", "advice", "callback", "comparison"},
     "tensorflow": {"capture/backends/tensorflow.py"},
     "jax": {"capture/backends/jax.py"},
     "torch": {"capture/backends/torch.py"},
     "tensorboard": {"outlets", "plugin"},
-    "rich": {"outlets/console.py"},
+    "rich": {"outlets/console.py", "outlets/progress.py"},
     # what is imported by name at run time escapes this test
     "importlib": {"__init__.py", "capture/backends/__init__.py"},
 }
@@ -149,6 +150,8 @@ PLANTED = [
     ("plugin/a.py", "import initwatch.theory.fans", "plugin imports theory"),
     ("plugin/a.py", "import initwatch.plugin.b", "plugin imports initwatch.plugin.b"),
     ("callback.py", "import initwatch.cli", "callback imports cli"),
+    ("callback.py", "import initwatch.comparison", "callback imports comparison"),
+    ("comparison.py", "import initwatch.cli", "comparison imports cli"),
     ("cli.py", "import initwatch.callback", "cli imports callback"),
     ("errors.py", "import initwatch.records", "errors is a helper and imports"),
     ("schedule.py", "import initwatch.records", "schedule is a helper and imports"),
@@ -192,6 +195,7 @@ SOUND = [
     ("plugin/plugin.py", "import tensorboard, initwatch.plugin.metadata, initwatch.records.report"),
     ("capture/backends/jax.py", "import jax\nfrom initwatch.capture.backends.protocol import P"),
     ("callback.py", "import keras, initwatch.schedule, initwatch.errors, initwatch.outlets.b"),
+    ("comparison.py", "import keras, initwatch.callback, initwatch.outlets.b"),
     ("cli.py", "import initwatch\nimport initwatch.diagnosis.catalogue"),
     ("__main__.py", "from initwatch.cli import main"),
     ("schedule.py", "from initwatch.errors import ArgumentError"),
