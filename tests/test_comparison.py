@@ -117,7 +117,7 @@ def test_he_is_surely_better_than_a_tiny_normal(deep):
     assert comparison.ranking == ["he_normal", "RandomNormal(stddev=0.02)"]
     assert comparison.sure
     he, tiny = comparison.candidates
-    assert (he.verdict, tiny.verdict) == ("best", "worse")
+    assert (he.verdict, tiny.verdict) == ("lowest", "worse")
     assert he.final_loss < 0.8 * tiny.final_loss
     assert tiny.p_value < 0.05
     assert "he_normal is best" in str(comparison)

@@ -136,7 +136,7 @@ def ranked(initializers: Mapping[str, Any], runs: Mapping[str, Sequence[Run]]) -
                 interval=interval(values),
                 difference=difference,
                 p_value=p_value,
-                verdict="best" if sound and label == sound[0] else verdict,
+                verdict="lowest" if sound and label == sound[0] else verdict,
             )
         )
     first = candidates[0].runs

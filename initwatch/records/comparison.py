@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from initwatch.records.report import Report, figure_text
 
-Verdict = Literal["best", "worse", "not told apart", "failed"]
+Verdict = Literal["lowest", "worse", "not told apart", "failed"]
 
 
 # compared by identity: arrays have no equality of their own
@@ -56,8 +56,9 @@ class Candidate:
         difference: mean over seeds of its final loss minus the best's, of the same seed.
         p_value: how probable a difference as large would be between equals, corrected for the
             number of pairs; NaN for the best itself, with one seed, or as above.
-        verdict: ``worse``: than the best, beyond what seeds do; ``not told apart`` from the best
-            with so many seeds; ``failed``: a run did not end with a finite loss.
+        verdict: ``lowest``: the best of the ranking; ``worse``: than that one, by more than chance
+            explains; ``not told apart`` from it with so many seeds; ``failed``: a run did not end
+            with a finite loss.
     """
 
     label: str
@@ -116,7 +117,7 @@ class Comparison:
     def sure(self) -> bool:
         """True if the best is told apart from every other, or every other has failed."""
         first, *others = [candidate.verdict for candidate in self.candidates]
-        return first == "best" and all(verdict in ("worse", "failed") for verdict in others)
+        return first == "lowest" and all(verdict in ("worse", "failed") for verdict in others)
 
     @property
     def losses(self) -> Mapping[str, NDArray[np.float64]]:
@@ -150,8 +151,11 @@ def verdict_line(comparison: Comparison) -> str:
             f"No difference can be told between {best.label} and {untold} with {seeds}; "
             f"{best.label} came out lowest, at {loss}."
         )
-        if comparison.seeds == 1:
-            sentences.append("How much runs differ takes seeds=3 or more to say.")
+        sentences.append(
+            "One run each shows no scatter to hold it against: take seeds=3 or more."
+            if comparison.seeds == 1
+            else "More seeds tell smaller differences apart."
+        )
         if worse:
             sentences.append(f"Worse than {best.label}: {worse}.")
     elif worse:
@@ -206,7 +210,7 @@ def _cells(candidate: Candidate) -> list[str]:
 
 def _remark(candidate: Candidate) -> str:
     if candidate.verdict != "failed":
-        return "" if candidate.verdict == "best" else candidate.verdict
+        return "" if candidate.verdict == "lowest" else candidate.verdict
     total = len(candidate.runs)
     ended = [run.failure for run in candidate.runs if run.failure]
     endless = sum(not run.finite for run in candidate.runs) - len(ended)

@@ -98,7 +98,7 @@ def ranked(**finals):
 def test_who_is_surely_best():
     comparison = ranked(b=(1.0, 1.1, 0.9), a=(0.1, 0.2, 0.05))
     assert comparison.ranking == ["a", "b"]
-    assert [c.verdict for c in comparison.candidates] == ["best", "worse"]
+    assert [c.verdict for c in comparison.candidates] == ["lowest", "worse"]
     assert comparison.sure
     assert comparison["b"].difference == pytest.approx(1.0 - 0.35 / 3)
     assert "a is best" in str(comparison)
@@ -108,11 +108,11 @@ def test_who_is_surely_best():
 def test_scatter_larger_than_the_difference():
     comparison = ranked(a=(0.1, 0.9, 0.5), b=(0.6, 0.4, 0.7), c=(5.0, 5.4, 5.1))
     assert comparison.ranking == ["a", "b", "c"]
-    assert [c.verdict for c in comparison.candidates] == ["best", "not told apart", "worse"]
+    assert [c.verdict for c in comparison.candidates] == ["lowest", "not told apart", "worse"]
     assert not comparison.sure
     text = str(comparison)
     assert "No difference can be told between a and b with 3 seeds" in text
-    assert "Worse than a: c." in text
+    assert "More seeds tell smaller differences apart. Worse than a: c." in text
 
 
 def test_what_a_seed_does_to_both_cancels():
@@ -128,6 +128,7 @@ def test_one_seed_is_never_sure():
     assert not comparison.sure
     assert np.isnan(comparison["a"].interval).all()
     assert "with one seed" in str(comparison)
+    assert "take seeds=3 or more" in str(comparison)
 
 
 def test_what_is_not_finite_comes_last():
