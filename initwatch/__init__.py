@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from initwatch.advice.lsuv import lsuv
     from initwatch.advice.reinitialize import reinitialize
     from initwatch.callback import AutoReinit, InitWatch, StopOnFinding, audit
+    from initwatch.comparison import compare
     from initwatch.diagnosis.catalogue import default_rules
     from initwatch.errors import (
         ArgumentError,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         NotReadyError,
         UnsupportedError,
     )
-    from initwatch.records import Advice, Finding, Reinitialized, Report
+    from initwatch.records import Advice, Comparison, Finding, Reinitialized, Report
     from initwatch.schedule import Schedule
 
 __version__ = "0.1.0"
@@ -31,10 +32,12 @@ _HOMES = {
     "StopOnFinding": "initwatch.callback",
     "audit": "initwatch.callback",
     "lsuv": "initwatch.advice.lsuv",
+    "compare": "initwatch.comparison",
     "reinitialize": "initwatch.advice.reinitialize",
     "default_rules": "initwatch.diagnosis.catalogue",
     "Schedule": "initwatch.schedule",
     "Advice": "initwatch.records",
+    "Comparison": "initwatch.records",
     "Finding": "initwatch.records",
     "Reinitialized": "initwatch.records",
     "Report": "initwatch.records",
@@ -51,6 +54,7 @@ __all__ = [
     "Advice",
     "ArgumentError",
     "AutoReinit",
+    "Comparison",
     "Finding",
     "InitWatch",
     "InitwatchError",
@@ -62,6 +66,7 @@ __all__ = [
     "StopOnFinding",
     "UnsupportedError",
     "audit",
+    "compare",
     "default_rules",
     "initializers",
     "lsuv",

@@ -10,13 +10,14 @@ PACKAGE = Path(__file__).parents[1] / "initwatch"
 # Each room may import the rooms before it. The command line and the initializers that a user
 # gives to layers sit beside the callback.
 ORDER = "records theory measurement diagnosis advice capture outlets watch callback".split()
-TOP = {"watch", "callback", "initializers", "cli", "__main__"}
+TOP = {"watch", "callback", "comparison", "initializers", "cli", "__main__"}
 HELPERS = {"errors": set(), "schedule": {"initwatch.errors"}}  # any room may import these
 # Imports that the order alone would not allow.
 ALLOWED = {
     ("outlets", "initwatch.plugin.metadata"),  # writer and reader share the grammar of tags
     ("plugin", "initwatch.plugin.metadata"),
     ("plugin", "initwatch.records"),
+    ("comparison", "initwatch.callback"),  # each of its runs is watched
     ("__main__", "initwatch.cli"),
     ("cli", "initwatch"),  # its version and its docstring
 }
@@ -28,12 +29,12 @@ SIBLINGS = {
 }
 # Who may import what is heavy or foreign: rooms, or single files.
 FOREIGN = {
-    "keras": {"capture", "advice", "watch", "callback", "initializers"},
+    "keras": {"capture", "advice", "watch", "callback", "comparison", "initializers"},
     "tensorflow": {"capture/backends/tensorflow.py"},
     "jax": {"capture/backends/jax.py"},
     "torch": {"capture/backends/torch.py"},
     "tensorboard": {"outlets", "plugin"},
-    "rich": {"outlets/console.py"},
+    "rich": {"outlets/console.py", "outlets/progress.py"},
     # what is imported by name at run time escapes this test
     "importlib": {"__init__.py", "capture/backends/__init__.py"},
 }
@@ -150,6 +151,8 @@ PLANTED = [
     ("plugin/a.py", "import initwatch.theory.fans", "plugin imports theory"),
     ("plugin/a.py", "import initwatch.plugin.b", "plugin imports initwatch.plugin.b"),
     ("callback.py", "import initwatch.cli", "callback imports cli"),
+    ("callback.py", "import initwatch.comparison", "callback imports comparison"),
+    ("comparison.py", "import initwatch.cli", "comparison imports cli"),
     ("cli.py", "import initwatch.callback", "cli imports callback"),
     ("initializers.py", "import initwatch.callback", "initializers imports callback"),
     ("advice/a.py", "import initwatch.initializers", "advice imports initializers"),
@@ -195,6 +198,7 @@ SOUND = [
     ("plugin/plugin.py", "import tensorboard, initwatch.plugin.metadata, initwatch.records.report"),
     ("capture/backends/jax.py", "import jax\nfrom initwatch.capture.backends.protocol import P"),
     ("callback.py", "import keras, initwatch.schedule, initwatch.errors, initwatch.outlets.b"),
+    ("comparison.py", "import keras, initwatch.callback, initwatch.outlets.b"),
     ("cli.py", "import initwatch\nimport initwatch.diagnosis.catalogue"),
     ("__main__.py", "from initwatch.cli import main"),
     ("schedule.py", "from initwatch.errors import ArgumentError"),

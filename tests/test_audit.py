@@ -80,9 +80,7 @@ def test_it_says_what_the_first_steps_of_a_fit_say():
     assert report.last_step == 2
     watch = initwatch.InitWatch(console=False)
     x, y = data()
-    build(SMALL).fit(
-        x, y, batch_size=BATCH, epochs=3, shuffle=False, verbose=0, callbacks=[watch]
-    )
+    build(SMALL).fit(x, y, batch_size=BATCH, epochs=3, shuffle=False, verbose=0, callbacks=[watch])
     assert report.findings[0].layers == watch.report.findings[0].layers
     found, expected = report.findings[0].evidence, watch.report.findings[0].evidence
     assert found == pytest.approx(expected, rel=1e-4)

@@ -57,3 +57,17 @@ def test_tutorial(tmp_path):
         assert figures[case]["before"]["first_finding_step"] <= 10, case
         assert figures[case]["after"]["healthy"], case
         assert figures[case]["after"]["accuracy"] > 0.85, case
+
+
+def test_compare_initializers(tmp_path):
+    """He's two shapes lead, nobody says that one of them is better, the faint normal is last."""
+    printed, figures = run("compare_initializers", tmp_path)
+    assert set(figures["ranking"][:2]) == {"he_normal", "he_uniform"}
+    assert figures["ranking"][2:] == ["glorot_uniform", "random_normal_0.05"]
+    candidates = figures["candidates"]
+    assert candidates["random_normal_0.05"]["verdict"] == "worse"
+    assert candidates["random_normal_0.05"]["healthy_runs"] == 0
+    assert candidates["he_normal"]["healthy_runs"] == 3
+    assert not figures["sure"]
+    assert "No difference can be told between" in printed
+    assert event_files(tmp_path / "he_normal" / "seed_2" / "initwatch")

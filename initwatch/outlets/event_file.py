@@ -11,6 +11,9 @@ from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
 
 
 def _crc_function() -> Callable[[bytes], int]:
@@ -29,6 +32,11 @@ def _crc_function() -> Callable[[bytes], int]:
         return int(google_crc32c.value(data))
 
     return fast
+
+
+def string_tensor(text: bytes) -> TensorProto:
+    """A scalar string: one of shape [1] is drawn with a table around it."""
+    return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text])
 
 
 def _masked(crc: int) -> int:

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as custom_scalar_metadata
 from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.text import metadata as text_metadata
 
 from initwatch.errors import ArgumentError, LogDirError
-from initwatch.outlets.event_file import EventFile
+from initwatch.outlets.event_file import EventFile, string_tensor
 from initwatch.plugin.metadata import (
     ADVICE_TAG,
     CHANGES_TAG,
@@ -96,7 +96,7 @@ class TensorBoardOutlet:
         self._layers = None
         self._flagged = set()
         layout = Summary.Value(tag=custom_scalar_metadata.CONFIG_SUMMARY_TAG)
-        layout.tensor.CopyFrom(_string_tensor(_charts().SerializeToString()))
+        layout.tensor.CopyFrom(string_tensor(_charts().SerializeToString()))
         layout.metadata.CopyFrom(custom_scalar_metadata.create_summary_metadata())
         self._file.add(step, [layout])
 
@@ -205,7 +205,7 @@ class TensorBoardOutlet:
         return self._described_once(Summary.Value(tag=tag, tensor=tensor), metadata)
 
     def _text(self, tag: str, markdown: str) -> Summary.Value:
-        value = Summary.Value(tag=tag, tensor=_string_tensor(markdown.encode()))
+        value = Summary.Value(tag=tag, tensor=string_tensor(markdown.encode()))
         metadata = text_metadata.create_summary_metadata(display_name=None, description=None)
         return self._described_once(value, metadata)
 
@@ -215,11 +215,6 @@ class TensorBoardOutlet:
             self._described.add(value.tag)
             value.metadata.CopyFrom(metadata)
         return value
-
-
-def _string_tensor(text: bytes) -> TensorProto:
-    """A scalar string: one of shape [1] is drawn with a table around it."""
-    return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text])
 
 
 def _evenly(layers: tuple[LayerSpec, ...]) -> list[int]:

@@ -11,6 +11,7 @@ FINDINGS_TAG = f"{PLUGIN_NAME}/findings"
 ADVICE_TAG = f"{PLUGIN_NAME}/advice"
 CHANGES_TAG = f"{PLUGIN_NAME}/changes"
 REPORT_TAG = f"{PLUGIN_NAME}/report"
+RANKING_TAG = f"{PLUGIN_NAME}/ranking"
 
 
 def scalar_tag(statistic: Statistic, path: str = "") -> str:
@@ -21,6 +22,11 @@ def scalar_tag(statistic: Statistic, path: str = "") -> str:
 def histogram_tag(quantity: str, path: str) -> str:
     """``initwatch/<quantity>/<layer or variable path>``."""
     return f"{PLUGIN_NAME}/{quantity}/{path}"
+
+
+def comparison_tag(figure: str) -> str:
+    """``initwatch/comparison/<figure>``: a figure of one run among several."""
+    return f"{PLUGIN_NAME}/comparison/{figure}"
 
 
 def chart_pattern(statistic: Statistic) -> str:

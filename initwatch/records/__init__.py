@@ -1,6 +1,7 @@
 """The words the rooms share: frozen values, no arithmetic."""
 
 from initwatch.records.advice import Advice
+from initwatch.records.comparison import Candidate, Comparison, Run
 from initwatch.records.finding import Finding, Severity
 from initwatch.records.history import History
 from initwatch.records.layer import Activation, Kernel, LayerSpec, VariableSpec
@@ -12,6 +13,8 @@ from initwatch.records.statistic import Statistic, Subject
 __all__ = [
     "Activation",
     "Advice",
+    "Candidate",
+    "Comparison",
     "Finding",
     "History",
     "Kernel",
@@ -19,6 +22,7 @@ __all__ = [
     "Output",
     "Reinitialized",
     "Report",
+    "Run",
     "Severity",
     "Statistic",
     "Subject",

@@ -9,6 +9,7 @@ class Collector:
     """An outlet that keeps every update."""
 
     name = "collector"
+    waits = False
 
     def __init__(self):
         self.updates = []

@@ -214,6 +214,9 @@ class JaxBackend:
     def writes(self) -> bool:
         return bool(jax.process_index() == 0)
 
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        return nullcontext()  # JAX has no global generator
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> _Step:

@@ -109,6 +109,9 @@ class Backend(Protocol):
     def writes(self) -> bool:
         """True in the one process that logs, where several train together."""
 
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        """Inside it the backend's global generators begin at ``seed``; then all is as before."""
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> TrainFunction:

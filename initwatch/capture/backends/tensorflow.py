@@ -15,8 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.eager import context
 from tensorflow.python.framework import op_def_registry
-from tensorflow.python.ops import resource_variable_ops
+from tensorflow.python.ops import resource_variable_ops, stateful_random_ops
 
 from initwatch.capture.backends.protocol import (
     Flag,
@@ -405,6 +406,21 @@ class TensorFlowBackend:
 
     def writes(self) -> bool:
         return True  # training by several processes is refused
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """What it cannot put back: eager operations with a seed of their own start over."""
+        eager = vars(context.context())  # has no _rng before the first seed is set
+        before = {name: eager[name] for name in ("_seed", "_rng") if name in eager}
+        generator = stateful_random_ops.global_generator
+        tf.random.set_seed(seed)
+        tf.random.set_global_generator(tf.random.Generator.from_seed(seed))
+        try:
+            yield
+        finally:
+            del eager["_rng"]
+            eager.update(before)
+            tf.random.set_global_generator(generator)
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

@@ -220,6 +220,12 @@ class TorchBackend:
     def writes(self) -> bool:
         return _processes() == 1 or distributed.get_rank() == 0
 
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> TrainFunction:
