@@ -64,7 +64,7 @@ class Watch:
         self._session: Session | None = None
         self._recorder: Recorder | None = None
         self._advice: list[Advice] = []
-        self._proposed: list[Advice] = []  # theory's advice, as it was tried
+        self._proposed: list[Advice] = []  # theory's advice that was tried last
         self._tried: list[Advice] = []  # what the trial made of it
         self._untried = False  # there is advice that has not been measured
         self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
@@ -209,8 +209,9 @@ class Watch:
             self._session.settle()
             history = self._recorder.history()
             spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
-            self._advice = try_out(self._model, self._advice, history, self._measured_again, spare)
-            self._tried = self._advice
+            proposed = self._advice
+            self._advice = try_out(self._model, proposed, history, self._measured_again, spare)
+            self._proposed, self._tried = proposed, self._advice
             tried = any(advice.measured is not None for advice in self._advice)
         self._announce(tried)
         for mender in self.menders:
@@ -282,10 +283,8 @@ class Watch:
             with self._faults.contained("advice", "findings come without advice."):
                 active = [f for f in self._engine.findings if f.state == "active"]
                 proposed = advise(active, history, self._training)
-                if known := _same(self._proposed, proposed):
-                    self._advice = _answering(self._tried, proposed)
-                else:
-                    self._advice = self._proposed = proposed
+                known = _same(self._proposed, proposed)
+                self._advice = _answering(self._tried, proposed) if known else proposed
                 self._untried = not known and not last and bool(proposed)
         return found
 
