@@ -31,7 +31,7 @@ class VanishingSignal:
         trunk, fitted over depth (Theil-Sen). Fires where the fit and the outer quarters both
         lose more than e^3 = 20 from the first hidden layer to the last. Of the rank: 1 - cosine
         between the outputs of different examples (Poole et al. 2016, sec. 3: 1 - c), at the last
-        hidden layer below 1e-4 of what it is at the first.
+        hidden layer below 1e-4 of what it is at the first, in the first step.
     What it does not flag:
         Small inputs as such, a single small layer, networks that normalise their layers;
         examples that are alike at the first layer already.
@@ -94,7 +94,8 @@ class VanishingSignal:
     def _alike(self, history: History) -> Iterator[Finding]:
         """For a signal that keeps its size and no longer tells examples apart."""
         columns = depth.trunk_columns(history.layers)
-        rows = history.last(Statistic.ACTIVATION_SIMILARITY, self.window)[:, columns]
+        # of the initialisation: a step that throws a layer into saturation is another matter
+        rows = history.first(Statistic.ACTIVATION_SIMILARITY, self.window)[:, columns]
         known = np.flatnonzero(np.isfinite(rows).all(axis=0))
         if len(known) < depth.MIN_POINTS or len(rows) < self.window:
             return
