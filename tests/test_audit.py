@@ -94,7 +94,7 @@ def test_its_advice_was_measured_and_can_be_applied():
         f"net/h_{i}" for i in range(13)
     ]  # the last is normalised
     assert advice[0].measured["gradient_ratio_before"] > 1e3
-    assert advice[0].measured["gradient_ratio_after"] < 100.0  # theory itself has no head of softmax
+    assert advice[0].measured["gradient_ratio_after"] < 100.0
     initwatch.reinitialize(model, report)
     assert initwatch.audit(model, *data()).healthy
 
