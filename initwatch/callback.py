@@ -303,13 +303,14 @@ class AutoReinit(InitWatch):
         if self._watch.batch > self._steps:
             return []
         grave = {finding.code for finding in report.findings if finding.severity != "info"}
-        sure = [
+        advised = [
             advice
             for advice in report.advice
-            if advice.kind == "initializer"
-            and advice.measured is not None
-            and grave & set(advice.codes)
+            if advice.kind == "initializer" and grave & set(advice.codes)
         ]
+        sure = [advice for advice in advised if advice.measured is not None]
+        if advised and not sure:
+            self._watch.say_untried(type(self).__name__)
         changed = reinitialize(self.model, replace(report, advice=sure)) if sure else []
         return [replace(change, step=step) for change in changed]
 

@@ -113,6 +113,14 @@ class Watch:
             "initwatch callback in the list hold for all. Give them to that one.",
         )
 
+    def say_untried(self, name: str) -> None:
+        """What is advised cannot be measured here, and is therefore not applied."""
+        self._faults.add(
+            f"{name}'s trial",
+            f"this training's step cannot be measured again, so {name} draws nothing anew. Apply "
+            "the advice before training: initwatch.reinitialize(model, watch.report).",
+        )
+
     def epoch(self) -> None:
         """An epoch begins."""
         self._agenda.epoch()

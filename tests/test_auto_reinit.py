@@ -220,6 +220,19 @@ def test_in_a_loop_of_train_on_batch():
     assert watch.report.problems == []
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="elsewhere it can be undone")
+def test_where_nothing_can_be_measured_nothing_is_changed():
+    keras.utils.set_random_seed(0)
+    model = build()
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    watch = initwatch.AutoReinit(console=False)
+    x, y = data(64)
+    model.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[watch])
+    assert watch.changes == []
+    assert watch.report.advice[0].measured is None
+    assert "cannot be measured again, so AutoReinit draws nothing anew" in watch.report.problems[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

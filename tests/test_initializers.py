@@ -83,7 +83,7 @@ def test_the_shape_alone_misleads_where_the_docstring_says_so(name):
         (lambda z: keras.ops.sin(z), 1.0),
         (keras.activations.tanh, 1.0),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", None) or getattr(value, "name", str(value)),
 )
 def test_activations_in_every_form(activation, scale):
     """sigma_w^2 from slopes at 0; He et al. 2015, eq. 15 for slopes on one side."""

@@ -79,7 +79,9 @@ class HeNormal(keras.initializers.Initializer):
         return {"seed": self.seed}
 
 
-@pytest.mark.parametrize("seed", [None, 3, keras.random.SeedGenerator(4)], ids=str)
+@pytest.mark.parametrize(
+    "seed", [None, 3, keras.random.SeedGenerator(4)], ids=["none", "number", "generator"]
+)
 def test_a_custom_initializer_is_drawn_once_and_leaves_no_trace(seed):
     """Mean 0.5 and variance 2 within 5 standard errors of 40,000 weights."""
 

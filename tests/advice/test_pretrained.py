@@ -46,7 +46,7 @@ INITIALIZERS = [
 ]
 
 
-@pytest.mark.parametrize("initializer", INITIALIZERS, ids=str)
+@pytest.mark.parametrize("initializer", INITIALIZERS, ids=range(len(INITIALIZERS)))
 @pytest.mark.parametrize("seed", range(5))
 def test_what_was_just_drawn_is_not_taken_for_trained(initializer, seed):
     keras.utils.set_random_seed(seed)
