@@ -166,10 +166,6 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         if self._arms and self._watch is not None:
             self._watch.arm()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self._conducts and self._watch is not None:
-            self._watch.between()
-
     def on_train_end(self, logs: Any = None) -> None:
         if self._conducts and self._watch is not None:
             self._watch.end()

@@ -131,6 +131,8 @@ class Watch:
 
     def arm(self) -> None:
         """A batch begins."""
+        # not when the last one ended: with a hook there, Keras would wait for every batch's logs
+        self.between()
         batch, self.batch = self.batch, self.batch + 1
         if self._session is None or not self._agenda.due(batch):
             return
@@ -142,6 +144,7 @@ class Watch:
         if self._session is not None:
             self._session.disarm()
         self._judge_the_last()
+        self.between(last=True)
         self._announce()
         report = self.report()
         for outlet in self.outlets:
@@ -203,12 +206,20 @@ class Watch:
             if found or has_jumped(history.losses):
                 self._agenda.alarm(self.batch - 1)
         self._unsaid += news
+        if news:
+            for listener in self.listeners:
+                with self._faults.contained("listener", "nobody is told of this finding."):
+                    listener(news)
         if not self._untried:
             self._announce()
         self.progress = True
 
-    def between(self) -> None:
-        """A batch has ended: what is advised is measured, and applied where that is wanted."""
+    def between(self, last: bool = False) -> None:
+        """Between two batches: what is advised is measured, and applied where that is wanted.
+
+        Args:
+            last: no batch follows: nothing is applied any more.
+        """
         if not self._untried or self._session is None or self._recorder is None:
             return
         self._untried = False
@@ -222,7 +233,7 @@ class Watch:
             self._proposed, self._tried = proposed, self._advice
             tried = any(advice.measured is not None for advice in self._advice)
         self._announce(tried)
-        for mender in self.menders:
+        for mender in [] if last else self.menders:
             with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
                 changes = mender.mend(self.report(), self._recorder.last_step + 1)
                 if changes:
@@ -251,9 +262,6 @@ class Watch:
             if outlet.waits or tried:
                 with self._contained(outlet):
                     outlet.emit(update)
-        for listener in self.listeners:
-            with self._faults.contained("listener", "nobody is told of this finding."):
-                listener(news)
 
     def _begin_anew(self, changes: list[Reinitialized]) -> None:
         """Weights have been drawn anew: what was found on the old ones is past."""
@@ -293,7 +301,7 @@ class Watch:
                 proposed = advise(active, history, self._training)
                 known = _same(self._proposed, proposed)
                 self._advice = _answering(self._tried, proposed) if known else proposed
-                self._untried = not known and not last and bool(proposed)
+                self._untried = not known and bool(proposed)
         return found
 
     def _emit(self, update: Update) -> None:

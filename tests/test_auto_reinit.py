@@ -152,23 +152,28 @@ def test_it_acts_in_the_first_steps_only():
 
 
 def test_slots_begin_anew_and_others_stay():
-    model = build()
     seen = {}
 
-    class Looks(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == 0:
-                if keras.backend.backend() == "jax":
-                    self.model.jax_state_sync()
-                for v in self.model.optimizer.variables:
-                    seen[v.path] = float(np.abs(keras.ops.convert_to_numpy(v)).max())
+    class Looks(initwatch.AutoReinit):
+        def mend(self, report, step):
+            changes = super().mend(report, step)
+            for v in self.model.optimizer.variables if changes else ():
+                seen[v.path] = float(np.abs(keras.ops.convert_to_numpy(v)).max())
+            return changes
 
-    fit(model, initwatch.AutoReinit(console=False), Looks())
+    fit(build(), Looks(console=False))
     drawn = {path: v for path, v in seen.items() if "h_" in path and "kernel" in path}
     assert len(drawn) == 24  # momentum and velocity
     assert set(drawn.values()) == {0.0}
     kept = [v for path, v in seen.items() if "head" in path and "kernel" in path]
     assert min(kept) > 0.0
+
+
+def test_keras_need_not_wait_for_each_batch():
+    """A hook on the end of batches would make Keras fetch the logs of every one."""
+    for callback in (initwatch.InitWatch(), initwatch.AutoReinit(), initwatch.StopOnFinding()):
+        for name in ("on_batch_end", "on_train_batch_end"):
+            assert getattr(type(callback), name) is getattr(keras.callbacks.Callback, name)
 
 
 def test_nested_shared_and_frozen_layers():
