@@ -32,6 +32,12 @@ def table(results):
         first, whole = found["plain, s"]
         ratios = f"{found['first step']:.2f} | {found['all traced']:.2f}"
         lines.append(f"| {key} | {first:.1f} s / {whole:.1f} s | {ratios}")
+    if "size" in results:
+        lines += ["", "| size | plain step | every step | extra a layer", "|---" * 4]
+    for key, found in results.get("size", {}).items():
+        middle, low, high = found["every step"]
+        ratios = f"{middle:.2f} ({low:.2f} to {high:.2f}) | {found['extra a layer, ms']:.2g} ms"
+        lines.append(f"| {key} | {found['plain step, ms']:.1f} ms | {ratios}")
     return "\n".join(f"{line} |" if line else line for line in lines)
 
 
@@ -71,13 +77,15 @@ def draw(results):
 
 
 def by_size(axes, sizes):
-    """One line a shape of network."""
-    for name in ("again", "initwatch", "every step"):
-        text, color = SHOWN.get(name, ("plain again (noise)", "#bbbbbb"))
-        values = [found[name][0] - 1.0 for found in sizes.values()]
-        axes.plot(values, range(len(sizes)), "o", label=text, color=color)
+    """One line a shape of network: every step sampled, and what that is for one layer."""
+    text, color = SHOWN["every step"]
+    values = [found["every step"][0] - 1.0 for found in sizes.values()]
+    axes.plot(values, range(len(sizes)), "o", label=text, color=color)
+    for place, (value, found) in enumerate(zip(values, sizes.values(), strict=True)):
+        per_layer = f"{found['extra a layer, ms']:.2g} ms a layer"
+        axes.annotate(per_layer, (value, place), (6, -3), textcoords="offset points", fontsize=7)
     axes.set_yticks(range(len(sizes)), list(sizes))
     axes.invert_yaxis()
-    axes.axvline(0.0, color="black", linewidth=0.8)
+    axes.set_xlim(0.0, 1.25 * max(values))
     axes.set_xlabel("extra time of a step / plain step")
     axes.legend(frameon=False)
