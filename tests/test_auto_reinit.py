@@ -68,7 +68,7 @@ def test_what_was_found_is_past_and_stands_in_the_report():
     past = {f.code: f for f in watch.report.findings}
     assert past["IW101"].state == "recovered"
     assert past["IW101"].severity == "info"
-    assert "drawn anew after 1 steps: kernel by " in str(watch.report)
+    assert "drawn anew after 1 step: kernel by " in str(watch.report)
 
 
 def test_a_healthy_run_is_left_as_it_is():
@@ -84,13 +84,13 @@ def test_a_healthy_run_is_left_as_it_is():
 def test_what_it_did_is_said_and_logged(tmp_path, capsys):
     fit(build(), initwatch.AutoReinit(tmp_path))
     said = " ".join(capsys.readouterr().out.split())
-    assert "drawn anew after 1 steps: kernel by" in said
+    assert "drawn anew after 1 step: kernel by" in said
     assert "net/h_0, net/h_1 ... net/h_11 (12 layers)" in said
     log = EventAccumulator(str(tmp_path / "initwatch"), size_guidance={"tensors": 0})
     log.Reload()
     (event,) = log.Tensors("initwatch/changes")
     assert event.step == 0
-    assert "drawn anew after 1 steps" in event.tensor_proto.string_val[0].decode()
+    assert "drawn anew after 1 step" in event.tensor_proto.string_val[0].decode()
     advice = [e.tensor_proto.string_val[0].decode() for e in log.Tensors("initwatch/advice")]
     assert any("Measured on a batch: signal ratio" in text for text in advice)
 

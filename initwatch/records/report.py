@@ -62,7 +62,9 @@ def changes_lines(changes: list[Reinitialized]) -> list[str]:
     for change in changes:
         name = type(change.initializer).__name__
         role = change.variable.rsplit("/", 1)[-1]
-        when = "" if change.step is None else f" after {change.step} steps"
+        when = ""
+        if change.step is not None:
+            when = f" after {change.step} step{'' if change.step == 1 else 's'}"
         figures = "" if change.measured is None else f": {measured_text(change.measured)}"
         groups.setdefault(f"drawn anew{when}: {role} by {name}{figures}", []).append(change.layer)
     return [f"{text}; {abbreviated(layers)}" for text, layers in groups.items()]
