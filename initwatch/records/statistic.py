@@ -117,7 +117,8 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.ACTIVATION_SLOPE: (_L, "mean of phi'(z)^2 over batch and units"),
     Statistic.ACTIVATION_SIMILARITY: (
         _L,
-        "mean cosine between the layer's outputs for the first 4 examples of the batch; "
+        "mean cosine between the layer's outputs for the first 4 examples of the batch (of each "
+        "replica's share of it); "
         "1 = they look all the same to what comes behind",
     ),
     Statistic.DEAD_FRACTION: (

@@ -57,8 +57,10 @@ def test_the_statistics_are_those_of_one_device(engine):
         for expected, measured in zip(one["values"], process["values"], strict=True):
             assert measured.keys() == expected.keys()
             for name, values in expected.items():
-                if name == "trivial_loss" and PROCESSES > 1:
+                if name in ("trivial_loss", "trivial_error_rate") and PROCESSES > 1:
                     continue  # the mean of that of each process's own labels
+                if name == "activation_similarity":
+                    continue  # of the first examples of each replica's share
                 # what is near 0 by cancellation is known to the rounding of what cancels
                 assert measured[name] == pytest.approx(values, 1e-3, 1e-6, nan_ok=True), name
 

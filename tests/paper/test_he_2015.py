@@ -51,17 +51,17 @@ def test_parametric_rectifiers(slope):
     assert moments("HeNormal", {}, (3, 3, 16, 32)).variance == 2.0 / (9 * 16)
 
 
-def trained(sigma_w2, steps=200, depth=30, width=128, classes=10, rate=1e-3):
+def trained(sigma_w2, steps=200, depth=30, width=128, classes=10, rate=3e-4):
     """Losses of SGD with momentum on 10 Gaussian clusters, by NumPy."""
     random = np.random.default_rng(0)
     centres = random.normal(size=(classes, width))
     labels = np.arange(200) % classes
-    x = (centres[labels] + 0.5 * random.normal(size=(200, width))).astype("float32")
+    x = centres[labels] + 0.5 * random.normal(size=(200, width))
+    # float64: in float32 a run of so deep a network depends on the order of its sums
     weights = [
-        random.normal(size=(width, width), scale=math.sqrt(sigma_w2 / width)).astype("float32")
-        for _ in range(depth)
+        random.normal(size=(width, width), scale=math.sqrt(sigma_w2 / width)) for _ in range(depth)
     ]
-    head = random.normal(size=(width, classes), scale=math.sqrt(1 / width)).astype("float32")
+    head = random.normal(size=(width, classes), scale=math.sqrt(1 / width))
     weights.append(head)
     speeds = [np.zeros_like(w) for w in weights]
     losses = []
@@ -74,7 +74,7 @@ def trained(sigma_w2, steps=200, depth=30, width=128, classes=10, rate=1e-3):
         p = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         losses.append(-np.mean(np.log(p[np.arange(64), labels[rows]] + 1e-12)))
-        delta = (p - np.eye(classes, dtype="float32")[labels[rows]]) / 64
+        delta = (p - np.eye(classes)[labels[rows]]) / 64
         for i in range(depth, -1, -1):
             gradient = signals[i].T @ delta
             delta = (delta @ weights[i].T) * (signals[i] > 0)
@@ -85,9 +85,9 @@ def trained(sigma_w2, steps=200, depth=30, width=128, classes=10, rate=1e-3):
 
 def test_thirty_layers_converge_with_he_and_stall_with_xavier():
     """Sec. 2.2 and fig. 3, in small: 200 steps on ten clusters. Xavier stays within 2 % of the
-    guess, ln 10, at a hundred times the rate too; He comes below a tenth of it.
+    guess, ln 10, at three hundred times the rate too; He comes below a tenth of it.
     """
     guess = math.log(10.0)
-    for rate in (1e-3, 0.1):
+    for rate in (3e-4, 0.1):
         assert all(abs(loss / guess - 1.0) < 0.02 for loss in trained(1.0, rate=rate))
     assert np.mean(trained(2.0)[-20:]) < 0.1 * guess
