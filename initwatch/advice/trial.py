@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from initwatch.advice import weights
 from initwatch.advice.advisor import SIGNAL_CODES
@@ -31,6 +32,8 @@ Assignment = dict[str, tuple[Any, str]]  # variable -> (initializer, code to pas
 # ln of an RMS ratio. Two draws of one initializer differ by this much and less: at width 64 and
 # depth 30 the log-length scatters by sqrt(5 x 30 / 64) / 2 = 0.8 (Hanin & Rolnick 2018).
 MARGIN = 0.8
+# A candidate beyond the depth limit twice over (e^12 in variance) mends nothing.
+MOST = 2.0 * depth.LOG_LIMIT
 # Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
@@ -67,8 +70,13 @@ class Signals:
 def signals(history: History, row: int = -1) -> Signals:
     """What one row of a history shows of the two signals."""
     columns = depth.trunk_columns(history.layers)
-    std = history.series[Statistic.ACTIVATION_STD][row, columns]
-    delta = history.series[Statistic.DELTA_NORM][row, columns]
+    std, delta = (
+        _read(history, row, columns, *which)
+        for which in (
+            (Statistic.ACTIVATION_STD, Statistic.ACTIVATION_NON_FINITE),
+            (Statistic.DELTA_NORM, Statistic.DELTA_NON_FINITE),
+        )
+    )
     loss, guess = float(history.losses[row]), float(history.trivial_losses[row])
     excess = np.inf if not np.isfinite(loss) else 0.0
     if np.isfinite(loss) and guess > 0.0 and loss > guess:
@@ -100,15 +108,21 @@ def _saturation(history: History, row: int) -> float:
     return worst
 
 
-def _range(values: np.ndarray[Any, Any]) -> float:
+def _read(
+    history: History, row: int, columns: list[int], statistic: Statistic, counted: Statistic
+) -> NDArray[np.float64]:
+    """A statistic of the layers that were read at all: NaN elsewhere is a number that is none."""
+    seen = np.isfinite(history.series[counted][row, columns])
+    found: NDArray[np.float64] = history.series[statistic][row, columns][seen]
+    return found
+
+
+def _range(values: NDArray[np.float64]) -> float:
     """Ln of the largest over the smallest; inf where one is 0 or not finite."""
-    known = values[~np.isnan(values)]
-    if len(known) < len(values):
-        return np.inf
-    if len(known) < 2:
+    if len(values) < 2 and np.isfinite(values).all() and np.all(values > 0.0):
         return 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = float(np.log(known.max()) - np.log(known.min()))
+        found = float(np.log(values.max()) - np.log(values.min()))
     return found if np.isfinite(found) else np.inf
 
 
@@ -149,7 +163,12 @@ def try_out(
     if proposed:
         codes = {code for item in advice for code in item.codes} & SIGNAL_CODES
         chosen = weights.textbook(history, tuple(sorted(codes))) if codes else []
-        chosen = [item for item in chosen if item.variable not in spare]
+        places = {variable.path: i for i, variable in enumerate(history.variables)}
+        chosen = [
+            replace(item, place=(places[item.variable], len(places)))
+            for item in chosen
+            if item.variable not in spare
+        ]
     if not chosen:
         return list(advice)
     others = [item for item in advice if item.kind != "initializer"]
@@ -163,7 +182,7 @@ def try_out(
         return list(advice)
     best = _best(outcomes)
     figures = _figures(now, best.signals)
-    if best.signals.cost > now.cost - MARGIN:
+    if not best.signals.cost <= min(now.cost - MARGIN, MOST):
         if proposed:
             return list(advice)
         paths = [item.layer for item in chosen]

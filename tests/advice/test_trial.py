@@ -43,6 +43,30 @@ def test_equal_units_and_dead_layers_are_beyond_all_cost():
     )
 
 
+def test_layers_that_are_not_read_are_left_out_and_numbers_that_are_none_are_not():
+    """Where TensorFlow may fuse an output it is not read: all its statistics are NaN."""
+
+    def without_third(rows):
+        return np.where(np.arange(rows.shape[1]) == 2, np.nan, rows)
+
+    unread = (
+        Statistic.ACTIVATION_STD,
+        Statistic.ACTIVATION_NON_FINITE,
+        Statistic.DELTA_NORM,
+        Statistic.DELTA_NON_FINITE,
+    )
+    assert signals(with_series(history(GOOD), dict.fromkeys(unread, without_third))).cost < 1.5
+    lost = {Statistic.ACTIVATION_STD: without_third}
+    assert signals(with_series(history(GOOD), lost)).cost == np.inf
+
+
+def test_a_candidate_that_is_lost_itself_is_not_advised():
+    given = with_series(history(BAD), {Statistic.ACTIVATION_STD: np.zeros_like})
+    model = model_of(given.layers)
+    out = try_out(model, advice_for(given), given, Measured(model, given, given))
+    assert [item.kind for item in out] == ["normalization"]
+
+
 def test_saturation_costs():
     steep = mlp_history(3, "tanh", 1.0, width=WIDTH, rows=1)
     flat = {Statistic.ACTIVATION_SLOPE: lambda slope: 1e-4 * np.ones_like(slope)}
