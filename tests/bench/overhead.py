@@ -189,8 +189,8 @@ def started(name, backend, jit, rounds):
 # -------------------------------------------------------------------------- by size, on the host
 
 
-# hidden layers and their width. A thousand of them go to torch, which traces nothing: Keras's own
-# first step of 200 takes minutes on TensorFlow.
+# hidden layers and their width. A thousand of them go to torch, which traces nothing: TensorFlow's
+# first step of so many takes Keras itself very long.
 SHAPES = {
     "tensorflow": {
         "10 layers": (10, 32),
