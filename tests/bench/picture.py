@@ -48,7 +48,12 @@ def draw(results):
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     sizes = results.get("size", {})
     figure, axes = plt.subplots(
-        1, 1 + bool(sizes), figsize=(11, 4.2), squeeze=False, layout="constrained"
+        1,
+        1 + bool(sizes),
+        figsize=(13, 4.4),
+        width_ratios=[2.2, 1][: 1 + bool(sizes)],
+        squeeze=False,
+        layout="constrained",
     )
     left = axes[0, 0]
     steps = results["steps"]
@@ -61,15 +66,16 @@ def draw(results):
         ]
         left.bar(places, middle, 0.2, label=text, color=color)
         left.errorbar(places, middle, spread, fmt="none", ecolor="#444444", elinewidth=0.8)
-    labels = [key.replace(": ", "\n").replace(", ", "\n") for key in steps]
+    short = {"tensorflow": "TF", "tensorflow, jit": "TF, XLA", "jax, jit": "JAX", "torch": "torch"}
+    labels = ["{}\n{}".format(short[key.split(": ")[0]], key.split(": ")[1]) for key in steps]
     left.set_xticks(range(len(steps)), labels, fontsize=7)
     left.axhline(0.0, color="black", linewidth=0.8)
     left.set_ylabel("extra time of a step / plain step")
-    left.set_ylim(-0.1, 1.25)  # what stands above is written on its bar
+    left.set_ylim(-0.1, 1.5)  # what stands above is written on its bar
     for place, found in enumerate(steps.values()):
         if found["every step"][0] > 2.25:
-            left.text(place - 0.1, 1.16, f"{found['every step'][0] - 1.0:.1f}", ha="center")
-    left.legend(frameon=False, loc="upper left")
+            left.text(place - 0.1, 1.2, f"{found['every step'][0] - 1.0:.1f}", ha="center")
+    left.legend(frameon=False, loc="upper left", ncols=2)
     if sizes:
         by_size(axes[0, 1], sizes)
     figure.savefig(PICTURE, dpi=110)
@@ -80,12 +86,11 @@ def by_size(axes, sizes):
     """One line a shape of network: every step sampled, and what that is for one layer."""
     text, color = SHOWN["every step"]
     values = [found["every step"][0] - 1.0 for found in sizes.values()]
-    axes.plot(values, range(len(sizes)), "o", label=text, color=color)
+    axes.plot(values, range(len(sizes)), "o", color=color)
     for place, (value, found) in enumerate(zip(values, sizes.values(), strict=True)):
         per_layer = f"{found['extra a layer, ms']:.2g} ms a layer"
         axes.annotate(per_layer, (value, place), (6, -3), textcoords="offset points", fontsize=7)
     axes.set_yticks(range(len(sizes)), list(sizes))
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.25 * max(values))
-    axes.set_xlabel("extra time of a step / plain step")
-    axes.legend(frameon=False)
+    axes.set_xlabel(f"{text}: extra time / plain step")
