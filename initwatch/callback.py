@@ -227,8 +227,8 @@ class InitWatch(_Watching):
 class AutoReinit(InitWatch):
     """Watches as ``InitWatch`` does, and draws badly initialised layers anew.
 
-    It acts in the first steps of a fit only, and only on what a trial has shown to be better: the
-    candidates are drawn and measured on a batch of the training (``Advice.measured``). What the
+    It acts in the first steps of a fit only, on findings of severity ``error`` (this run will not
+    learn as it is), and only on what a trial has shown to be better: the candidates are drawn and measured on a batch of the training (``Advice.measured``). What the
     optimizer keeps of the layers it changes begins anew. Everything it does is said, logged and
     kept in ``changes``.
 
@@ -298,7 +298,8 @@ class AutoReinit(InitWatch):
         assert self._watch is not None
         if self._watch.batch > self._steps:
             return []
-        grave = {finding.code for finding in report.findings if finding.severity != "info"}
+        # many a network that only warns learns as it is, and better than with other weights
+        grave = {finding.code for finding in report.findings if finding.severity == "error"}
         advised = [
             advice
             for advice in report.advice
