@@ -229,8 +229,8 @@ class AutoReinit(InitWatch):
 
     It acts in the first steps of a fit only, on findings of severity ``error`` (this run will not
     learn as it is), and only on what a trial has shown to be better: the candidates are drawn and
-    measured on a batch of the training (``Advice.measured``). What the optimizer keeps of the layers
-    it changes begins anew. Everything it does is said, logged and kept in ``changes``.
+    measured on a batch of the training (``Advice.measured``). What the optimizer keeps of the
+    layers it changes begins anew. Everything it does is said, logged and kept in ``changes``.
 
     Left alone are frozen layers, and weights that do not look like a draw of their layer's own
     initializer: loaded, trained before, or set by hand.
