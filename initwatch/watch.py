@@ -186,23 +186,15 @@ class Watch:
         outputs = [layer.outputs for layer in structure.layers]
         news: list[Finding] = []
         for i, row in enumerate(sample.rows):
-            measurement = measure(row, structure.layout, outputs)
-            values = self._recorder.add(measurement, sample.active[i], structure.layout)
+            values = self._recorder.add(
+                measure(row, structure.layout, outputs), sample.active[i], structure.layout
+            )
             history = self._recorder.history()
             found = self._judged(history)
             news += found
             newest = i == len(sample.rows) - 1
-            self._emit(
-                Update(
-                    step=measurement.step,
-                    layers=structure.layers,
-                    variables=structure.variables,
-                    values=values,
-                    histograms=_histograms(sample) if newest else (),
-                    news=tuple(found),
-                    report=self.report(),
-                )
-            )
+            histograms = _histograms(sample) if newest else ()
+            self._emit(self._update(values=values, histograms=histograms, news=tuple(found)))
             if found or has_jumped(history.losses):
                 self._agenda.alarm(self.batch - 1)
         self._unsaid += news
@@ -223,7 +215,7 @@ class Watch:
         if not self._untried or self._session is None or self._recorder is None:
             return
         self._untried = False
-        tried = False
+        changed = False
         with self._faults.contained("trial", "advice rests on theory alone."):
             self._session.settle()
             history = self._recorder.history()
@@ -231,13 +223,14 @@ class Watch:
             proposed = self._advice
             self._advice = try_out(self._model, proposed, history, self._measured_again, spare)
             self._proposed, self._tried = proposed, self._advice
-            tried = any(advice.measured is not None for advice in self._advice)
-        self._announce(tried)
+            changed = self._advice != proposed
+        self._announce(changed)
         for mender in [] if last else self.menders:
             with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
                 changes = mender.mend(self.report(), self._recorder.last_step + 1)
                 if changes:
                     self._begin_anew(changes)
+                    break  # what another one would go by is past
 
     def _measured_again(self) -> History | None:
         """One step on the newest batches with the weights as they are; it leaves no trace."""
@@ -252,14 +245,18 @@ class Watch:
         recorder.add(measurement, sample.active[0], structure.layout)
         return recorder.history()
 
-    def _announce(self, tried: bool = False) -> None:
-        """Tells what was found to those who wait for advice that has been measured."""
+    def _announce(self, changed: bool = False) -> None:
+        """Tells what was found to those who wait for advice that has been measured.
+
+        Args:
+            changed: the trial has made other advice of it: the others are told of that.
+        """
         news, self._unsaid = self._unsaid, []
         if not news or self._recorder is None:
             return
         update = self._update(news=tuple(news), tried=True)
         for outlet in self.outlets:
-            if outlet.waits or tried:
+            if outlet.waits or changed:
                 with self._contained(outlet):
                     outlet.emit(update)
 
@@ -271,23 +268,21 @@ class Watch:
         for finding in self._engine.findings:
             past = replace(finding, severity="info", state="recovered", last_step=step, cause="")
             self._past.append(past)
-        self._emit(self._update(news=(), changes=tuple(changes)))
+        self._emit(self._update(changes=tuple(changes)))
         self._engine = Engine(self._rules, self._faults)
         self._recorder = None
-        self._advice = []
+        self._advice, self._proposed, self._tried = [], [], []
         self._agenda.alarm(self.batch - 1)
 
     def _update(self, **given: Any) -> Update:
-        """What is told between two sampled steps."""
+        """What is told of the newest step, or behind it."""
         assert self._recorder is not None
         return Update(
             step=self._recorder.last_step,
             layers=self._recorder.layers,
             variables=self._recorder.variables,
-            values={},
-            histograms=(),
             report=self.report(),
-            **given,
+            **{"values": {}, "histograms": (), "news": (), **given},
         )
 
     def _judged(self, history: History, last: bool = False) -> list[Finding]:

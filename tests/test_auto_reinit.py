@@ -196,6 +196,14 @@ def test_nested_shared_and_frozen_layers():
     assert watch.report.problems == []
 
 
+def test_two_of_them_draw_once():
+    first, second = (initwatch.AutoReinit(console=False) for _ in range(2))
+    fit(build(), first, second)
+    assert len(first.changes) == 12
+    assert second.changes == first.changes
+    assert first.report.problems == []
+
+
 def test_a_saved_model_tells_how_its_weights_were_drawn(tmp_path):
     model = build()
     watch = initwatch.AutoReinit(console=False)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-import random
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 from numpy.typing import NDArray
 
+from initwatch.advice.generators import generators_held
 from initwatch.errors import ArgumentError
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
 from initwatch.theory.variance import Moments, moments
-
-_KERAS_GENERATOR = "global_seed_generator"  # Keras 3.12 has no name for it
 
 
 def seed_of(path: str) -> int:
@@ -114,21 +110,3 @@ def _drawn(initializer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
             f"the initializer {initializer!r} gives no kernel of shape {shape}, which it must "
             f"when it is called with that shape and dtype=. {type(error).__name__}: {error}"
         ) from error
-
-
-@contextmanager
-def generators_held() -> Iterator[None]:
-    """Whatever is drawn inside, Keras's, NumPy's and Python's generators stand still.
-
-    So do all Keras variables: what is assigned to one inside is gone with the scope.
-    """
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    # where there is none yet, Keras makes one at the first draw, seeded from Python's generator
-    keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
-    try:
-        with keras.StatelessScope():
-            yield
-    finally:
-        global_state.set_global_attribute(_KERAS_GENERATOR, keras_generator)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from initwatch.advice.initializers import generators_held
+from initwatch.advice.generators import generators_held
 from initwatch.errors import ArgumentError
 
 # Layers that hand what their kernel gives to ``activation``: there it can be seen before that.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import keras
@@ -113,24 +113,15 @@ def _below_epsilon(history: History, codes: tuple[str, ...]) -> list[Advice]:
     A normalisation divides by sqrt(variance + epsilon): what lies below epsilon it does not
     bring back to 1.
     """
-    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
-    columns = {variable.path: i for i, variable in enumerate(history.variables)}
     out = []
-    for layer in history.layers:
-        kernel = layer.kernel
-        if kernel is None or not layer.normalized or kernel.variable not in columns:
-            continue
-        now = rms[columns[kernel.variable]]
-        advice = _random(kernel, _activation_name(layer), layer.path, now, codes)
-        before, after = (advice.predicted[f"sigma_w2_{when}"] for when in ("before", "after"))
-        if before < BELOW_EPSILON:
+    for layer, advice, before, after in _by_textbook(history, codes):
+        if layer.normalized and before < BELOW_EPSILON:
             reason = (
                 f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits: so small a variance "
                 "lies below the epsilon of the normalisation behind it, which therefore does "
                 "not bring it back to 1 (Ioffe & Szegedy 2015, alg. 1)."
             )
-            predicted = {"sigma_w2_before": before, "sigma_w2_after": after}
-            out.append(replace(advice, reason=reason, predicted=predicted))
+            out.append(replace(advice, reason=reason))
     return out
 
 
@@ -231,9 +222,21 @@ def textbook(history: History, codes: tuple[str, ...]) -> list[Advice]:
 
     For networks that theory does not follow: what it comes to is for a trial to say.
     """
+    out = []
+    for layer, advice, before, after in _by_textbook(history, codes):
+        if before / after < 0.5 or before / after > 2.0:
+            name = _activation_name(layer)
+            reason = f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits {name}."
+            out.append(replace(advice, reason=reason))
+    return out
+
+
+def _by_textbook(
+    history: History, codes: tuple[str, ...]
+) -> Iterator[tuple[LayerSpec, Advice, float, float]]:
+    """Each layer with a trained kernel, the match for it, and fan_in x Var(w) before and after."""
     rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
-    out = []
     for layer in history.layers:
         kernel = layer.kernel
         if kernel is None or kernel.variable not in columns:
@@ -241,15 +244,8 @@ def textbook(history: History, codes: tuple[str, ...]) -> list[Advice]:
         now = rms[columns[kernel.variable]]
         advice = _random(kernel, _activation_name(layer), layer.path, now, codes)
         before, after = (advice.predicted[f"sigma_w2_{when}"] for when in ("before", "after"))
-        with np.errstate(divide="ignore"):
-            if abs(np.log(before / after)) > np.log(2.0):
-                reason = (
-                    f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits "
-                    f"{_activation_name(layer)}."
-                )
-                predicted = {"sigma_w2_before": before, "sigma_w2_after": after}
-                out.append(replace(advice, reason=reason, predicted=predicted))
-    return out
+        predicted = {"sigma_w2_before": before, "sigma_w2_after": after}
+        yield layer, replace(advice, predicted=predicted), before, after
 
 
 def _random(kernel: Kernel, name: str, path: str, rms: float, codes: tuple[str, ...]) -> Advice:

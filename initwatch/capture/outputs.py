@@ -64,7 +64,7 @@ def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, st
         high=high,
         loss=loss,
         from_logits=from_logits,
-        logits_read=backend.reads_logits(given[1]),
+        logits_read=backend.logits_of(given[1]) is not None,
     )
 
 

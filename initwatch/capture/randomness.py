@@ -8,9 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 from keras.src.backend.common import global_state
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
-from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 
+from initwatch.advice.generators import KERAS_GENERATOR, KERAS_SEED, generators_put_back
 from initwatch.capture import backends
 
 
@@ -24,21 +23,10 @@ def seeded(seed: int) -> Iterator[None]:
     Args:
         seed: 0 to 2^32 - 1.
     """
-    keras_state = {
-        name: global_state.get_global_attribute(name)
-        for name in (GLOBAL_RANDOM_SEED, GLOBAL_SEED_GENERATOR)
-    }
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    try:
-        with backends.current().seeded(seed):
-            random.seed(seed)
-            np.random.seed(seed)  # the one that users' code draws from
-            global_state.set_global_attribute(GLOBAL_RANDOM_SEED, seed)
-            # Keras makes a new one from Python's generator when it is first asked for
-            global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, None)
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        for name, value in keras_state.items():
-            global_state.set_global_attribute(name, value)
+    with generators_put_back(), backends.current().seeded(seed):
+        random.seed(seed)
+        np.random.seed(seed)  # the one that users' code draws from
+        global_state.set_global_attribute(KERAS_SEED, seed)
+        # Keras makes a new one from Python's generator when it is first asked for
+        global_state.set_global_attribute(KERAS_GENERATOR, None)
+        yield

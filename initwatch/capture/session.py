@@ -242,8 +242,6 @@ class Session:
                 )
                 self._checks_left = CHECKS if self._is_needed() else 0
                 self._regrouped = self._rehearsal is not None and self._rehearsal.always
-            if self._again_wanted:
-                self._checks_left = max(self._checks_left, 1)  # this fit's batches are to be had
         unsure = self._regrouped or (self._drawing and self._is_needed())
         return self._rehearsal if unsure or self._checks_left > 0 else None
 

@@ -48,7 +48,7 @@ class ConsoleOutlet:
         # what is only worth knowing stands in the report
         for finding in (f for f in update.news if f.severity != "info"):
             self._print(self._block(finding, update.report.advice))
-        for line in changes_lines(list(update.changes)):
+        for line in changes_lines(update.changes):
             self._print(Text(f"initwatch: {line}.", style="yellow"))
 
     def note(self, text: str) -> None:

@@ -123,7 +123,7 @@ class TensorBoardOutlet:
             if answers:
                 values.append(self._text(ADVICE_TAG, advice_markdown(answers)))
         if update.changes:
-            lines = "\n".join(f"- {line}" for line in changes_lines(list(update.changes)))
+            lines = "\n".join(f"- {line}" for line in changes_lines(update.changes))
             values.append(self._text(CHANGES_TAG, lines))
         self._file.add(update.step, values)
 

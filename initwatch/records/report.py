@@ -1,6 +1,6 @@
 """The state of a diagnosed run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from initwatch.records.advice import Advice
@@ -56,7 +56,7 @@ def report_lines(report: Report) -> list[str]:
     return lines
 
 
-def changes_lines(changes: list[Reinitialized]) -> list[str]:
+def changes_lines(changes: Sequence[Reinitialized]) -> list[str]:
     """What was drawn anew, a line for each kind of change."""
     groups: dict[str, list[str]] = {}
     for change in changes:

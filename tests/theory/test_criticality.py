@@ -14,6 +14,7 @@ from initwatch.theory.criticality import (
 )
 from initwatch.theory.propagation import DEPTH_SCALES, backward_factor, forward_map, gain
 from tests.diagnosis.histories import PHIS
+from tests.theory.test_propagation import TANH
 
 
 def bent(z):
@@ -23,19 +24,6 @@ def bent(z):
 
 def bent_slope(z):
     return np.where(z > 0, 1.0, 0.5 * np.cos(z))
-
-
-# sigma_w^2 -> q*, chi, xi of tanh at sigma_b^2 = 0.05, by iterating the maps
-TANH = [
-    (1.0, 0.1936, 0.7590, 3.63),
-    (1.3, 0.3153, 0.8802, 7.83),
-    (1.5, 0.4180, 0.9386, 15.79),
-    (1.7, 0.5331, 0.9867, 74.92),
-    (2.0, 0.7218, 1.0477, 21.48),
-    (2.5, 1.0640, 1.1335, 7.98),
-    (3.0, 1.4280, 1.2089, 5.27),
-    (4.0, 2.1955, 1.3424, 3.40),
-]
 
 
 @pytest.mark.parametrize(("sigma_w2", "q", "chi", "xi"), TANH)

@@ -326,9 +326,6 @@ class JaxBackend:
     def apart(self, x: Any) -> Any:
         return x
 
-    def reads_logits(self, prediction: Any) -> bool:
-        return False
-
     def logits_of(self, prediction: Any) -> Any:
         return None
 

@@ -194,11 +194,11 @@ class Backend(Protocol):
     def apart(self, x: Any) -> Any:
         """A tensor equal to ``x``; reading it leaves the compiler free to regroup ``x``."""
 
-    def reads_logits(self, prediction: Any) -> bool:
-        """True if Keras's cross-entropies take the logits behind this prediction, not it."""
-
     def logits_of(self, prediction: Any) -> Any:
-        """What a softmax or sigmoid made this prediction of; None where that is not known."""
+        """What a softmax or sigmoid made this prediction of; None where that is not known.
+
+        Where it is known, Keras's cross-entropies take it in place of the prediction.
+        """
 
     def sum_of_squares(self, x: Any) -> Any:
         """sum(x^2) of a float32 tensor, in one pass over it where the backend can."""

@@ -615,9 +615,6 @@ class TensorFlowBackend:
             )
         return self._again[key]
 
-    def reads_logits(self, prediction: Any) -> bool:
-        return self.logits_of(prediction) is not None
-
     def logits_of(self, prediction: Any) -> Any:
         known = getattr(prediction, "_keras_logits", None)
         if known is None and _ends_in_probabilities(prediction):

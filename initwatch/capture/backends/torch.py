@@ -141,6 +141,18 @@ class _Flag:
         return self._on
 
 
+class _Step:
+    """The instrumented train function; it knows its newest batches."""
+
+    def __init__(self, train_step: TrainStep) -> None:
+        self._train_step = train_step
+        self.newest: Any = None
+
+    def __call__(self, data: Any) -> Any:
+        self.newest = data
+        return self._train_step(data[0])  # as Keras's own does
+
+
 class _Rehearsal:
     """See ``protocol.Rehearsal``. Needed where the user's own step is compiled and ours is not."""
 
@@ -150,22 +162,20 @@ class _Rehearsal:
         self.needed = bool(model.jit_compile)
         self._model = model
         self._function = function
-        self._newest: tuple[Any, ...] = ()
 
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function
 
     def again(self, ours: TrainFunction) -> Generator[None, None, None]:
-        if not self._newest:
+        if not isinstance(ours, _Step) or ours.newest is None:
             return
         with self._undone():
             while True:
-                ours(*self._newest)
+                ours(ours.newest)
                 yield
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         failure: Exception | None = None
-        self._newest = args
         with self._undone():
             after = self._state()
             try:
@@ -229,10 +239,7 @@ class TorchBackend:
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> TrainFunction:
-        def train_function(data: Any) -> Any:
-            return train_step(data[0])  # as Keras's own does
-
-        return train_function
+        return _Step(train_step)
 
     def build_model(self, model: Any, *args: Any) -> bool:
         return False  # Keras builds it before training begins, if that can be done at all
@@ -318,9 +325,6 @@ class TorchBackend:
 
     def apart(self, x: Any) -> Any:
         return x
-
-    def reads_logits(self, prediction: Any) -> bool:
-        return False
 
     def logits_of(self, prediction: Any) -> Any:
         return None
