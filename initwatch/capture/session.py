@@ -345,7 +345,8 @@ class Session:
 
         def stand_in(*args: Any) -> Any:
             self._again_wanted = True
-            rehearsal = self._prepared(*args)
+            self._prepared(*args)
+            rehearsal = self._rehearsal
             if rehearsal is None:
                 raise UnsupportedError("this model's training step cannot be undone")
             assert self._instrumented is not None

@@ -6,7 +6,7 @@ from initwatch.capture.session import Session
 
 
 class Collector:
-    """An outlet that keeps every update."""
+    """An outlet that keeps the updates, but for what they are told once more."""
 
     name = "collector"
     waits = False
@@ -18,7 +18,8 @@ class Collector:
         pass
 
     def emit(self, update):
-        self.updates.append(update)
+        if not update.tried:
+            self.updates.append(update)
 
     def note(self, text):
         raise AssertionError(text)
