@@ -75,12 +75,17 @@ class Course:
         return self.stands or (not self.falls and (self.share is None or self.share >= NO_BETTER))
 
     @property
+    def above_guess(self) -> bool:
+        """True if the loss is above that of a constant guess."""
+        return self.share is not None and self.share > 1.0
+
+    @property
     def learns_well(self) -> bool:
         """True if most of what can be learned is; without a known guess, at a half of its start."""
         if not self.finite:
             return False
         if self.share is not None and self.errors is not None:
-            if self.share > 1.0:
+            if self.above_guess:
                 # a few sure and wrong predictions hold a good classifier's loss above a guess's
                 return self.errors < LEARNED_CLASSES
             return max(self.share, self.errors) < LEARNED_WELL
