@@ -153,7 +153,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
 
     def _read(
         self, context: Any, experiment: str, plugin: str, chosen: provider.RunTagFilter
-    ) -> dict[str, list[tuple[int, Any]]]:
+    ) -> dict[str, list[tuple[int, float, Any]]]:
         (run,) = chosen.runs
         read = self._provider.read_tensors(
             context,
@@ -163,7 +163,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
             run_tag_filter=chosen,
         )
         return {
-            tag: [(datum.step, datum.numpy) for datum in series]
+            tag: [(datum.step, datum.wall_time, datum.numpy) for datum in series]
             for tag, series in read.get(run, {}).items()
         }
 

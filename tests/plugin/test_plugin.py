@@ -27,7 +27,7 @@ from initwatch.plugin.answers import (
 )
 from initwatch.plugin.log import read_logs
 from initwatch.plugin.plugin import InitwatchLoader
-from tests.outlets.feed import feed, updates
+from tests.outlets.feed import feed, layers_of, updates
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "/data/plugin/initwatch"
@@ -53,7 +53,8 @@ def default_flags(**given):
 def logged(tmp_path_factory):
     log_dir = tmp_path_factory.mktemp("logs")
     feed(log_dir / "a", updates(120, 3, histograms_every=50))
-    feed(log_dir / "b", updates(7, 5, seed=1), end=False)
+    feed(log_dir / "b", updates(30, 5, seed=1), end=False)
+    feed(log_dir / "b", updates(5, 5, first=20, seed=2), first=20, end=False)
     return log_dir, client_of(log_dir)
 
 
@@ -215,6 +216,15 @@ def get(url):
         return json.load(answer)
 
 
+def waited_for(url, ready, seconds=90):
+    """The runs, once TensorBoard has read so far: it does so in the background."""
+    deadline = time.monotonic() + seconds
+    while not ready(runs := get(f"{url}/runs")["runs"]):
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.3)
+    return runs
+
+
 @pytest.fixture
 def serving(request):
     """Starts TensorBoard on a folder; its URL."""
@@ -242,10 +252,7 @@ def test_tensorboard_keeps_each_of_two_thousand_steps_of_200_layers(tmp_path, se
     size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert size < 10e6
     url = serving(tmp_path, f"--load_fast={fast}")
-    deadline = time.monotonic() + 90
-    while (runs := get(f"{url}/runs")["runs"]) == [] or runs[0]["steps"] < 2000:
-        assert time.monotonic() < deadline, runs  # it reads in the background
-        time.sleep(0.3)
+    runs = waited_for(url, lambda runs: runs and runs[0]["steps"] == 2000)
     (log,) = read_logs(tmp_path)
     assert runs == [run_summary(log)]
     begun = time.monotonic()
@@ -258,13 +265,30 @@ def test_tensorboard_keeps_each_of_two_thousand_steps_of_200_layers(tmp_path, se
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_run_that_was_killed_and_resumed_is_read_as_from_its_files(tmp_path, serving, fast):
+    if fast == "true":
+        pytest.importorskip("tensorboard_data_server")
+    feed(tmp_path, updates(30, 4), end=False)
+    layers, variables = layers_of(5)
+    later = updates(5, 5, first=20, seed=1, layers=(layers[::-1], variables))
+    feed(tmp_path, later, first=20, end=False)
+    url = serving(tmp_path, f"--load_fast={fast}")
+    (log,) = read_logs(tmp_path)
+    runs = waited_for(url, lambda runs: runs and runs[0]["layers"] == 5 and runs[0]["steps"] == 25)
+    assert runs == [run_summary(log)]
+    assert get(f"{url}/run?run=initwatch") == run_answer(log)
+    for quantity in ("delta_rms", "update_ratio"):
+        answer = get(f"{url}/values?run=initwatch&quantity={quantity}")
+        assert answer == values_answer(log, quantity)
+        assert answer["steps"] == list(range(25))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", ["true", "false"])
 def test_a_users_own_number_of_samples_wins(tmp_path, serving, fast):
     if fast == "true":
         pytest.importorskip("tensorboard_data_server")
     feed(tmp_path, updates(300, 2))
     url = serving(tmp_path, f"--load_fast={fast}", "--samples_per_plugin", "initwatch=50")
-    deadline = time.monotonic() + 60
-    while (runs := get(f"{url}/runs")["runs"]) == [] or runs[0]["last_step"] < 299:
-        assert time.monotonic() < deadline, runs
-        time.sleep(0.3)
+    runs = waited_for(url, lambda runs: runs and runs[0]["last_step"] == 299)
     assert runs[0]["steps"] == 50
