@@ -6,30 +6,25 @@ import argparse
 import json
 import mimetypes
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tensorboard import plugin_util
 from tensorboard.backend import http_util
-from tensorboard.data import provider
 from tensorboard.plugins import base_plugin
-from tensorboard.plugins.histogram.metadata import PLUGIN_NAME as HISTOGRAMS
 from werkzeug import wrappers
 
 from initwatch.plugin.answers import (
     UnknownNameError,
-    histogram_tags,
     histograms_answer,
     run_answer,
-    run_summary,
     values_answer,
 )
-from initwatch.plugin.log import NewerLogError, RunLog, assembled
-from initwatch.plugin.metadata import MODEL, PLUGIN_NAME, parsed_tab_tag
+from initwatch.plugin.log import NewerLogError
+from initwatch.plugin.metadata import PLUGIN_NAME
+from initwatch.plugin.provided import Provided
 
 STATIC = Path(__file__).parent / "static"
-_ALL = 10**9  # no answer is thinned out: the writer has bounded the number of steps
 _MEDIA_TYPES = {".js": "text/javascript", ".svg": "image/svg+xml"}  # the system's table may lack
 
 
@@ -57,7 +52,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
     plugin_name = PLUGIN_NAME
 
     def __init__(self, context: base_plugin.TBContext) -> None:
-        self._provider = context.data_provider
+        self._provided = Provided(context.data_provider)
 
     def get_plugin_apps(self) -> dict[str, Callable[..., Any]]:
         routes: dict[str, Callable[[wrappers.Request], wrappers.Response]] = {
@@ -82,13 +77,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
         """Summaries of all runs."""
         context = plugin_util.context(request.environ)
         experiment = plugin_util.experiment_id(request.environ)
-        found = []
-        for run in self.runs(context, experiment):
-            # what cannot be read is told to who asks for it by name
-            with suppress(NewerLogError):
-                log = self.log(context, experiment, run)
-                found += [run_summary(log)] if log is not None else []
-        return _answer(request, {"runs": found})
+        return _answer(request, {"runs": self._provided.summaries(context, experiment)})
 
     def serve_static(self, request: wrappers.Request) -> wrappers.Response:
         """A file of the tab."""
@@ -111,61 +100,18 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
             return _refusal(request, 400, f"{', '.join(missing)} missing; expected {wanted}")
         context = plugin_util.context(request.environ)
         experiment = plugin_util.experiment_id(request.environ)
-        run = given["run"]
+        run, layer = given["run"], given.get("layer")
         assert run is not None
         try:
-            log = self.log(context, experiment, run, given.get("layer"))
+            log = self._provided.log(context, experiment, run)
             if log is None:
-                known = ", ".join(self.runs(context, experiment)) or "none at all"
+                known = ", ".join(self._provided.runs(context, experiment)) or "none at all"
                 raise UnknownNameError(f"no run {run!r} with an initwatch log; there is {known}")
+            if layer is not None:
+                log = self._provided.with_histograms(context, experiment, log, layer)
             return _answer(request, answer(log, *(given[name] for name in names)))
         except (UnknownNameError, NewerLogError) as error:
             return _refusal(request, 404, str(error))
-
-    # ------------------------------------------------------------------ data
-
-    def runs(self, context: Any, experiment: str) -> list[str]:
-        """Runs that have a model described, in the order of their names."""
-        listed = self._provider.list_tensors(
-            context, experiment_id=experiment, plugin_name=PLUGIN_NAME
-        )
-        return sorted(
-            run
-            for run, tags in listed.items()
-            if any((parsed_tab_tag(tag) or ("",))[0] == MODEL for tag in tags)
-        )
-
-    def log(
-        self, context: Any, experiment: str, run: str, layer: str | None = None
-    ) -> RunLog | None:
-        """What the data provider has of a run; with the histograms of ``layer`` if it is given."""
-        only = provider.RunTagFilter(runs=[run])
-        read = self._read(context, experiment, PLUGIN_NAME, only)
-        if layer is not None:
-            tags = self._provider.list_tensors(
-                context, experiment_id=experiment, plugin_name=HISTOGRAMS, run_tag_filter=only
-            ).get(run, {})
-            wanted = [tag for tag, _, _ in histogram_tags(tags, layer)]
-            if wanted:
-                chosen = provider.RunTagFilter(runs=[run], tags=wanted)
-                read |= self._read(context, experiment, HISTOGRAMS, chosen)
-        return assembled(run, read)
-
-    def _read(
-        self, context: Any, experiment: str, plugin: str, chosen: provider.RunTagFilter
-    ) -> dict[str, list[tuple[int, float, Any]]]:
-        (run,) = chosen.runs
-        read = self._provider.read_tensors(
-            context,
-            experiment_id=experiment,
-            plugin_name=plugin,
-            downsample=_ALL,
-            run_tag_filter=chosen,
-        )
-        return {
-            tag: [(datum.step, datum.wall_time, datum.numpy) for datum in series]
-            for tag, series in read.get(run, {}).items()
-        }
 
 
 def _answer(request: wrappers.Request, content: Any, code: int = 200) -> wrappers.Response:

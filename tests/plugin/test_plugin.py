@@ -18,7 +18,8 @@ from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
 
 from initwatch.outlets import tab_log
-from initwatch.plugin import plugin
+from initwatch.outlets.tensorboard import TensorBoardOutlet
+from initwatch.plugin import plugin, provided
 from initwatch.plugin.answers import (
     histograms_answer,
     run_answer,
@@ -76,6 +77,41 @@ def test_answers_are_those_of_the_files(logged):
         assert answer == (200, histograms_answer(log, "net/dense_1"))
     assert len(answer[1]["histograms"]) == 0  # the second run has none
     assert asked(client, "histograms", run=logs[0].run, layer="net/dense_1")[1]["histograms"]
+
+
+def test_what_has_grown_is_read_again(tmp_path, monkeypatch):
+    read = []
+    original = provided.assembled
+    monkeypatch.setattr(
+        provided, "assembled", lambda run, given: read.append(run) or original(run, given)
+    )
+    multiplexer = EventMultiplexer(tensor_size_guidance=default_flags().samples_per_plugin)
+    data = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    client = Client(
+        TensorBoardWSGI([InitwatchLoader().load(TBContext(data_provider=data))], data_provider=data)
+    )
+    outlet = TensorBoardOutlet(tmp_path)
+    outlet.open(0)
+
+    def seen():
+        multiplexer.AddRunsFromDirectory(str(tmp_path))
+        multiplexer.Reload()
+        (only,) = asked(client, "runs")[1]["runs"]
+        steps = asked(client, "values", run="initwatch", quantity="delta_rms")[1]["steps"]
+        assert len(steps) == only["steps"]
+        return only["steps"], only["ended"]
+
+    told = list(updates(6, 3))
+    for update in told[:4]:
+        outlet.emit(update)
+    assert [seen(), seen()] == [(4, False)] * 2
+    assert read == ["initwatch"]
+    for update in told[4:]:
+        outlet.emit(update)
+    assert seen() == (6, False)
+    outlet.close(told[-1].report)
+    assert [seen(), seen()] == [(6, True)] * 2
+    assert read == ["initwatch"] * 3
 
 
 @pytest.mark.parametrize(
