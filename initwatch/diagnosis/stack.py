@@ -66,9 +66,11 @@ class PlainStack:
         )
 
 
-def plain_stack(history: History, row: int = 0) -> PlainStack | None:
+def plain_stack(history: History, row: int = 0, input_square: float = 1.0) -> PlainStack | None:
     """The longest plain stack of the trunk with its weights as in ``row``; None if shorter
     than two layers or not measured.
+
+    ``input_square`` is the mean square of what its first layer is given, as theory takes it.
     """
     if Statistic.WEIGHT_RMS not in history.series or not len(history.steps):
         return None
@@ -85,14 +87,16 @@ def plain_stack(history: History, row: int = 0) -> PlainStack | None:
             longest = list(current)
     if len(longest) < 2:
         return None
-    return _measured(history, longest, row)
+    return _measured(history, longest, row, input_square)
 
 
 def _followed(layer: LayerSpec) -> bool:
     return layer.activation is not None and not layer.normalized and not layer.is_output
 
 
-def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack | None:
+def _measured(
+    history: History, layers: list[LayerSpec], row: int, input_square: float
+) -> PlainStack | None:
     rms = history.series[Statistic.WEIGHT_RMS][row]
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
     entries: list[tuple[LayerSpec, Kernel, Activation]] = []
@@ -123,7 +127,7 @@ def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack
     if not np.all(np.isfinite(sigma_w2)) or min(sigma_w2) <= 0.0:
         return None
     effective = [w * f for w, f in zip(sigma_w2, factors, strict=True)]
-    theory = propagate(1.0, effective, sigma_b2, [a.function for a in activations])
+    theory = propagate(input_square, effective, sigma_b2, [a.function for a in activations])
     return PlainStack(
         tuple(members),
         tuple(kernels),

@@ -1,0 +1,222 @@
+"""What the log of a run holds for the tab, from TensorBoard's data provider or from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.util.tensor_util import make_ndarray
+
+from initwatch.plugin.encoding import UNKNOWN, numbers, unpack, unpack_json
+from initwatch.plugin.metadata import (
+    FILE_SUFFIX,
+    MODEL,
+    STATE_TAG,
+    STEPS,
+    THEORY,
+    parsed_tab_tag,
+)
+from initwatch.plugin.tfrecord import records
+
+Float = NDArray[np.float64]
+Tensors = Mapping[str, Sequence[tuple[int, Any]]]  # tag to (step, tensor as NumPy has it)
+
+# quantities that follow from what is stored: RMS x sqrt(number of elements)
+DERIVED = {"delta_norm": "delta_rms", "gradient_norm": "gradient_rms"}
+
+
+_NO_STEP = [(-1, b"")]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The logged steps of one model, oldest first.
+
+    Attributes:
+        model: its description.
+        steps: the optimizer steps.
+        per_step: float64[steps, quantities of a step].
+        codes: uint16[steps, all numbers of a step].
+    """
+
+    model: dict[str, Any]
+    steps: list[int]
+    per_step: Float
+    codes: NDArray[np.uint16]
+
+    def of_step(self) -> dict[str, Float]:
+        """float64[steps] of each quantity of the whole step."""
+        return dict(zip(self.model["columns"]["step"], self.per_step.T, strict=True))
+
+    def names(self) -> set[str]:
+        """Quantities of layers of which there is a number."""
+        seen = (self.codes != UNKNOWN).any(axis=0)
+        found = {name for name, part, _ in columns_of(self.model) if seen[part].any()}
+        return found | {name for name, source in DERIVED.items() if source in found}
+
+    def by_layer(self, quantity: str) -> tuple[Float, NDArray[np.bool_]]:
+        """float64[steps, layers], and where there is a number: bool[steps, layers]."""
+        source = DERIVED.get(quantity, quantity)
+        _, part, places = next(entry for entry in columns_of(self.model) if entry[0] == source)
+        layers = self.model["layers"]
+        codes = np.full((len(self.steps), len(layers)), UNKNOWN, np.uint16)
+        codes[:, places] = self.codes[:, part]
+        values = numbers(codes)
+        if quantity == "delta_norm":
+            values = values * np.sqrt([layer["outputs"] for layer in layers])
+        elif quantity == "gradient_norm":
+            values = values * np.sqrt([np.prod(layer["shape"] or [0]) for layer in layers])
+        return values, codes != UNKNOWN
+
+
+def columns_of(model: dict[str, Any]) -> Iterator[tuple[str, slice, list[int]]]:
+    """Of a step's numbers: (quantity, where they stand, the layers they belong to)."""
+    at = 0
+    everything = list(range(len(model["layers"])))
+    for kind, places in (("layer", everything), ("kernel", model["kernels"])):
+        for name in model["columns"][kind]:
+            yield name, slice(at, at + len(places)), places
+            at += len(places)
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """One run.
+
+    Attributes:
+        run: its name as TensorBoard has it.
+        models: digest to description, see ``outlets.tab_log``; the newest last.
+        packed: digest to the packed steps.
+        theories: digest to the newest prediction.
+        state: the newest report as a dictionary, empty before there is one.
+        histograms: tag to (step, float64[bins, 3]).
+    """
+
+    run: str
+    models: dict[str, dict[str, Any]]
+    packed: dict[str, list[tuple[int, bytes]]]
+    theories: dict[str, dict[str, Any]]
+    state: dict[str, Any]
+    histograms: dict[str, list[tuple[int, Float]]] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """The model of the newest step."""
+        logged = [name for name in self.models if self.packed.get(name)]
+        return max(
+            logged or self.models, key=lambda name: self.packed.get(name, [(-1, b"")])[-1][0]
+        )
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Its description."""
+        return self.models[self.digest]
+
+    @property
+    def step_numbers(self) -> list[int]:
+        """All logged steps, ascending."""
+        known = [self.packed.get(name, []) for name in self.models]
+        return sorted({step for steps in known for step, _ in steps})
+
+    @cached_property
+    def decoded(self) -> dict[str, Steps]:
+        """Digest to the logged steps of that model."""
+        return {
+            name: _decoded(model, self.packed[name])
+            for name, model in self.models.items()
+            if self.packed.get(name)
+        }
+
+
+def _decoded(model: dict[str, Any], packed: list[tuple[int, bytes]]) -> Steps:
+    packed = sorted(dict(packed).items())  # of a step that was logged twice, the later one
+    m, n = len(model["columns"]["step"]), max((part.stop for _, part, _ in columns_of(model)))
+    per_step, codes = np.empty((len(packed), m)), np.empty((len(packed), n), np.uint16)
+    for i, (_, data) in enumerate(packed):
+        per_step[i], codes[i] = unpack(data, m, n)
+    return Steps(model, [step for step, _ in packed], per_step, codes)
+
+
+def assembled(run: str, tensors: Tensors) -> RunLog | None:
+    """The run whose tags have these tensors; None if no model is described yet."""
+    models: dict[str, dict[str, Any]] = {}
+    packed: dict[str, list[tuple[int, bytes]]] = {}
+    theories: dict[str, dict[str, Any]] = {}
+    state: dict[str, Any] = {}
+    histograms: dict[str, list[tuple[int, Float]]] = {}
+    for tag, series in tensors.items():
+        if not series:
+            continue
+        parsed = parsed_tab_tag(tag)
+        if tag == STATE_TAG:
+            state = unpack_json(_bytes(series[-1][1]))
+        elif parsed is None:
+            histograms[tag] = [(step, tensor) for step, tensor in series if tensor.ndim == 2]
+        elif parsed[0] == STEPS:
+            packed[parsed[1]] = [(step, _bytes(tensor)) for step, tensor in series]
+        elif parsed[0] == THEORY:
+            theories[parsed[1]] = unpack_json(_bytes(series[-1][1]))
+        elif parsed[0] == MODEL:
+            models[parsed[1]] = unpack_json(_bytes(series[-1][1]))
+    if not models:
+        return None
+    return RunLog(run, models, packed, theories, state, histograms)
+
+
+def _bytes(tensor: Any) -> bytes:
+    value = tensor.item()
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+# ---------------------------------------------------------------------- files
+
+
+def found_runs(logdir: Path) -> dict[str, Path]:
+    """Folders below ``logdir`` with event files of ours, by the name TensorBoard gives the run."""
+    folders = {path.parent for path in logdir.rglob(f"events.out.tfevents.*.{FILE_SUFFIX}")}
+    return {folder.relative_to(logdir).as_posix(): folder for folder in sorted(folders)}
+
+
+def read_run(run: str, folder: Path) -> RunLog | None:
+    """The run in ``folder``, also one that is still going, was killed, or was resumed.
+
+    Returns:
+        None if it has nothing for the tab.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    tensors: dict[str, list[tuple[int, TensorProto]]] = {}
+    for path in sorted(folder.glob(f"events.out.tfevents.*.{FILE_SUFFIX}")):
+        for event in map(Event.FromString, records(path)):
+            if event.session_log.status == SessionLog.START:
+                # a resumed run takes back what was logged beyond the step it begins at
+                tensors = {
+                    tag: [(step, tensor) for step, tensor in series if step < event.step]
+                    for tag, series in tensors.items()
+                }
+            for value in event.summary.value:
+                if value.HasField("tensor"):
+                    tensors.setdefault(value.tag, []).append((event.step, value.tensor))
+    return assembled(run, {tag: _arrays(series) for tag, series in _ours(tensors)})
+
+
+def _ours(
+    tensors: Mapping[str, list[tuple[int, TensorProto]]],
+) -> Iterable[tuple[str, list[tuple[int, TensorProto]]]]:
+    """Without the texts and the chart layout, which are for other dashboards."""
+    for tag, series in tensors.items():
+        of_tab = tag == STATE_TAG or parsed_tab_tag(tag) is not None
+        if of_tab or not any(tensor.string_val for _, tensor in series):
+            yield tag, series
+
+
+def _arrays(series: Iterable[tuple[int, TensorProto]]) -> list[tuple[int, Any]]:
+    return [(step, make_ndarray(tensor)) for step, tensor in series]

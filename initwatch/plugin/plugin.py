@@ -1,0 +1,179 @@
+"""The initwatch tab: what TensorBoard loads, and the routes of http_api.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import mimetypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tensorboard import plugin_util
+from tensorboard.backend import http_util
+from tensorboard.data import provider
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.histogram.metadata import PLUGIN_NAME as HISTOGRAMS
+from werkzeug import wrappers
+
+from initwatch.plugin.answers import (
+    UnknownNameError,
+    histogram_tags,
+    histograms_answer,
+    run_answer,
+    run_summary,
+    values_answer,
+)
+from initwatch.plugin.log import RunLog, assembled
+from initwatch.plugin.metadata import MODEL, PLUGIN_NAME, parsed_tab_tag
+
+STATIC = Path(__file__).parent / "static"
+_ALL = 10**9  # no answer is thinned out: the writer has bounded the number of steps
+_MEDIA_TYPES = {".js": "text/javascript", ".svg": "image/svg+xml"}  # the system's table may lack
+
+
+class InitwatchLoader(base_plugin.TBLoader):  # type: ignore[misc]  # tensorboard is untyped
+    """What the entry point names."""
+
+    def fix_flags(self, flags: argparse.Namespace) -> None:
+        """Keeps every logged step: of other plugins' tensors TensorBoard keeps 10 or 100.
+
+        What the user has asked for with ``--samples_per_plugin`` stays.
+        """
+        flags.samples_per_plugin = {PLUGIN_NAME: 0, **(flags.samples_per_plugin or {})}
+
+    def load(self, context: base_plugin.TBContext) -> InitwatchPlugin:
+        return InitwatchPlugin(context)
+
+
+class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard is untyped
+    """Serves the tab.
+
+    Args:
+        context: TensorBoard's.
+    """
+
+    plugin_name = PLUGIN_NAME
+
+    def __init__(self, context: base_plugin.TBContext) -> None:
+        self._provider = context.data_provider
+
+    def get_plugin_apps(self) -> dict[str, Callable[..., Any]]:
+        routes: dict[str, Callable[[wrappers.Request], wrappers.Response]] = {
+            "/runs": self.serve_runs,
+            "/run": lambda request: self._of_run(request, run_answer),
+            "/values": lambda request: self._of_run(request, values_answer, "quantity"),
+            "/histograms": lambda request: self._of_run(request, histograms_answer, "layer"),
+            "/static/*": self.serve_static,
+        }
+        return {path: wrappers.Request.application(serve) for path, serve in routes.items()}
+
+    def is_active(self) -> bool:
+        # TensorBoard turns the tab on by itself where a run has tensors of this name
+        return False
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        return base_plugin.FrontendMetadata(es_module_path="/static/index.js", tab_name="initwatch")
+
+    # ------------------------------------------------------------------ routes
+
+    def serve_runs(self, request: wrappers.Request) -> wrappers.Response:
+        """Summaries of all runs."""
+        context = plugin_util.context(request.environ)
+        experiment = plugin_util.experiment_id(request.environ)
+        logs = (self.log(context, experiment, run) for run in self.runs(context, experiment))
+        return _answer(request, {"runs": [run_summary(log) for log in logs if log is not None]})
+
+    def serve_static(self, request: wrappers.Request) -> wrappers.Response:
+        """A file of the tab."""
+        name = request.path.rsplit("/", 1)[-1]
+        served = {path.name: path for path in STATIC.iterdir() if path.is_file()}
+        # only what lies in the folder has a name here: a path that leads out of it has none
+        if name not in served:
+            return _refusal(request, 404, f"there is no file {name!r}")
+        path = served[name]
+        kind = _MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(name)[0]
+        return _response(request, path.read_bytes(), kind or "application/octet-stream")
+
+    def _of_run(
+        self, request: wrappers.Request, answer: Callable[..., Any], *names: str
+    ) -> wrappers.Response:
+        given = {name: request.args.get(name) for name in ("run", *names)}
+        missing = [name for name, value in given.items() if value is None]
+        if missing:
+            wanted = "&".join(f"{name}=..." for name in given)
+            return _refusal(request, 400, f"{', '.join(missing)} missing; expected {wanted}")
+        context = plugin_util.context(request.environ)
+        experiment = plugin_util.experiment_id(request.environ)
+        run = given["run"]
+        assert run is not None
+        log = self.log(context, experiment, run, given.get("layer"))
+        if log is None:
+            known = ", ".join(self.runs(context, experiment)) or "none"
+            return _refusal(request, 404, f"there is no run {run!r} with an initwatch log; {known}")
+        try:
+            return _answer(request, answer(log, *(given[name] for name in names)))
+        except UnknownNameError as error:
+            return _refusal(request, 404, str(error))
+
+    # ------------------------------------------------------------------ data
+
+    def runs(self, context: Any, experiment: str) -> list[str]:
+        """Runs that have a model described, in the order of their names."""
+        listed = self._provider.list_tensors(
+            context, experiment_id=experiment, plugin_name=PLUGIN_NAME
+        )
+        return sorted(
+            run
+            for run, tags in listed.items()
+            if any((parsed_tab_tag(tag) or ("",))[0] == MODEL for tag in tags)
+        )
+
+    def log(
+        self, context: Any, experiment: str, run: str, layer: str | None = None
+    ) -> RunLog | None:
+        """What the data provider has of a run; with the histograms of ``layer`` if it is given."""
+        only = provider.RunTagFilter(runs=[run])
+        read = self._read(context, experiment, PLUGIN_NAME, only)
+        if layer is not None:
+            tags = self._provider.list_tensors(
+                context, experiment_id=experiment, plugin_name=HISTOGRAMS, run_tag_filter=only
+            ).get(run, {})
+            wanted = [tag for tag, _, _ in histogram_tags(tags, layer)]
+            if wanted:
+                chosen = provider.RunTagFilter(runs=[run], tags=wanted)
+                read |= self._read(context, experiment, HISTOGRAMS, chosen)
+        return assembled(run, read)
+
+    def _read(
+        self, context: Any, experiment: str, plugin: str, chosen: provider.RunTagFilter
+    ) -> dict[str, list[tuple[int, Any]]]:
+        (run,) = chosen.runs
+        read = self._provider.read_tensors(
+            context,
+            experiment_id=experiment,
+            plugin_name=plugin,
+            downsample=_ALL,
+            run_tag_filter=chosen,
+        )
+        return {
+            tag: [(datum.step, datum.numpy) for datum in series]
+            for tag, series in read.get(run, {}).items()
+        }
+
+
+def _answer(request: wrappers.Request, content: Any, code: int = 200) -> wrappers.Response:
+    # as text: TensorBoard would walk through every number of a dictionary in Python
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return _response(request, text, "application/json", code)
+
+
+def _response(
+    request: wrappers.Request, content: str | bytes, kind: str, code: int = 200
+) -> wrappers.Response:
+    response: wrappers.Response = http_util.Respond(request, content, kind, code=code)
+    return response
+
+
+def _refusal(request: wrappers.Request, code: int, message: str) -> wrappers.Response:
+    return _answer(request, {"error": message}, code)
