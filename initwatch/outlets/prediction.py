@@ -36,11 +36,9 @@ def predicted(update: Update) -> dict[str, Line] | None:
         trivial_losses=np.zeros(0),
         error_shares=np.zeros(0),
     )
-    stack = plain_stack(history)
+    stack = plain_stack(history, input_square=lambda first: _input_square(update, first))
     if stack is None:
         return None
-    stack = plain_stack(history, input_square=_input_square(update, stack.layers[0]))
-    assert stack is not None
     forward, backward = _squares(stack, {layer.path: layer for layer in update.layers})
     paths = [layer.path for layer in update.layers]
     return {

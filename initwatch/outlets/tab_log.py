@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,6 @@ OF_KERNEL = (
     Statistic.GRADIENT_RMS,
     Statistic.UPDATE_RATIO,
     Statistic.WEIGHT_STD,
-    Statistic.WEIGHT_RMS,
     Statistic.GRADIENT_MAX_ABS,
     Statistic.GRADIENT_ZERO_FRACTION,
     Statistic.CLIPPED_NORM,
@@ -75,7 +74,6 @@ SHOWN = (  # in the order in which the tab offers them
     Statistic.CLIPPED_NORM,
     Statistic.GRADIENT_MAX_ABS,
     Statistic.GRADIENT_ZERO_FRACTION,
-    Statistic.WEIGHT_RMS,
     Statistic.ACTIVATION_NON_FINITE,
     Statistic.DELTA_NON_FINITE,
     Statistic.GRADIENT_NON_FINITE,
@@ -119,7 +117,7 @@ class TabLog:
         self._fresh = step == 0
         self._layers: tuple[LayerSpec, ...] | None = None
         self._digest = ""
-        self._kernels: list[tuple[int, int]] = []
+        self._kernels = np.zeros((2, 0), np.intp)  # places of layers, and of their kernels
         self._told: object = None
         self._described: set[str] = set()
 
@@ -155,11 +153,12 @@ class TabLog:
 
     def _describe(self, update: Update) -> Summary.Value:
         columns = {variable.path: i for i, variable in enumerate(update.variables)}
-        self._kernels = [
+        kernels = [
             (i, columns[layer.kernel.variable])
             for i, layer in enumerate(update.layers)
             if layer.kernel is not None and layer.kernel.variable in columns
         ]
+        self._kernels = np.array(kernels, np.intp).reshape(-1, 2).T
         sizes: dict[str, int] = {}
         for variable in update.variables:
             sizes[variable.layer] = sizes.get(variable.layer, 0) + variable.size
@@ -177,18 +176,30 @@ class TabLog:
                 for statistic in SHOWN
             ],
             "columns": {"step": OF_STEP, "layer": OF_LAYER, "kernel": OF_KERNEL},
-            "kernels": [i for i, _ in self._kernels],
+            "kernels": self._kernels[0].tolist(),
         }
         self._digest = digest_of(description)
         return self._value(tab_tag(MODEL, self._digest), pack_json(description))
 
     def _packed(self, update: Update) -> bytes:
-        exact = [float(update.values[s][0]) if s in update.values else math.nan for s in OF_STEP]
-        kernels = np.array([column for _, column in self._kernels], np.intp)
-        parts = [_column(update.values, s, len(update.layers)) for s in OF_LAYER]
-        parts += [_column(update.values, s, len(update.variables))[:, kernels] for s in OF_KERNEL]
-        values, known = np.concatenate(parts, axis=1)
-        return pack(np.array(exact), values, known.astype(bool))
+        values = update.values
+        exact = np.array([values[s][0] if s in values else math.nan for s in OF_STEP])
+        found = self._column(update, lambda s: s)
+        known = ~np.isnan(found)
+        # NaN is a figure where the tensor it is of held elements that are not finite; elsewhere it
+        # says that nothing was measured
+        if any(values[s].any() for s in set(_COUNTS.values()) if s in values):
+            known |= self._column(update, _COUNTS.get) > 0.0
+        return pack(exact, found, known)
+
+    def _column(
+        self, update: Update, which: Callable[[Statistic], Statistic | None]
+    ) -> NDArray[np.float64]:
+        """The numbers of a step in order; of another statistic in place of each, if so told."""
+        layers, variables = len(update.layers), len(update.variables)
+        parts = [_found(update.values, which(s), layers) for s in OF_LAYER]
+        parts += [_found(update.values, which(s), variables)[self._kernels[1]] for s in OF_KERNEL]
+        return np.concatenate(parts)
 
     def _value(self, tag: str, data: bytes) -> Summary.Value:
         value = Summary.Value(tag=tag, tensor=string_tensor(data))
@@ -198,22 +209,11 @@ class TabLog:
         return value
 
 
-def _column(
-    values: Mapping[Statistic, NDArray[np.float64]], statistic: Statistic, length: int
+def _found(
+    values: Mapping[Statistic, NDArray[np.float64]], statistic: Statistic | None, length: int
 ) -> NDArray[np.float64]:
-    """float64[2, length]: the numbers, and 1 where there is one.
-
-    NaN is a number where the tensor it is of held elements that are not finite; elsewhere it says
-    that nothing was measured.
-    """
-    if statistic not in values:
-        return np.zeros((2, length))
-    found = values[statistic]
-    count = values.get(_COUNTS[statistic]) if statistic in _COUNTS else None
-    known = ~np.isnan(found)
-    if count is not None:
-        known |= count > 0.0
-    return np.stack([found, known])
+    found = values.get(statistic) if statistic is not None else None
+    return np.full(length, math.nan) if found is None else found
 
 
 def _gist(report: Report) -> object:

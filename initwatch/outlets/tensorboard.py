@@ -68,7 +68,7 @@ MAX_LAYERS = 20
 # So many are all written, of what follows every second one until twice as many have come, every
 # fourth until four times as many have, and so on. The tab's steps are thinned far later: they
 # hold every layer, and the curves of a run with fewer are whole.
-ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS = 64, 16, 4096
+ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS = 64, 8, 4096
 
 
 class TensorBoardOutlet:
