@@ -19,6 +19,7 @@ const SHOWS = {
   vanishing_gradient: ["delta_norm", "delta_rms"],
   exploding_gradient: ["delta_norm", "delta_rms"],
   zero_gradient: ["gradient_rms"],
+  initializer_mismatch: ["delta_norm", "delta_rms"],
   non_finite: ["delta_rms", "gradient_rms"],
   dead_relu: ["dead_fraction"],
   saturated_activation: ["activation_slope"],
@@ -211,6 +212,7 @@ export class App {
   schedule() {
     if (this.scheduled) return;
     this.scheduled = true;
+    this.main.dataset.state = "drawing";
     // a frame that is not shown has no animation frames, and nothing to draw
     requestAnimationFrame(() => {
       this.scheduled = false;
@@ -221,7 +223,8 @@ export class App {
   /** The result of `make`, until one of `parts` is another. */
   remembered(name, parts, make) {
     const kept = this.memory.get(name);
-    if (kept && kept.parts.every((part, place) => part === parts[place])) return kept.value;
+    const same = kept?.parts.length === parts.length;
+    if (same && parts.every((part, place) => part === kept.parts[place])) return kept.value;
     const value = make();
     this.memory.set(name, { parts, value });
     return value;
@@ -249,13 +252,14 @@ export class App {
     }
     replaced(this.findings, [
       shown.map(({ name, short, run }) =>
-        this.remembered(`findings ${name}`, [run, this.chosen(name)], () =>
+        this.remembered(`findings ${name}`, [run, this.chosen(name), shown.length], () =>
           findingList(this, name, shown.length > 1 ? short : "", run, commonPrefix(run.layers.map((l) => l.path)), this.chosen(name)),
         ),
       ),
     ]);
     this.drawCard(shown);
     this.main.dataset.state = state.error ? "error" : store.settled ? "ready" : "loading";
+    if (store.settled) performance.mark("initwatch drawn");
   }
 
   drawEmpty() {
@@ -295,7 +299,7 @@ export class App {
       .flatMap(({ run }) => run.quantities)
       .find(({ name }) => name === state.quantity);
     if (!quantity) return;
-    const scale = this.remembered("scale", [quantity.name, state.mode, ...there, there.length], () =>
+    const scale = this.remembered("scale", [quantity.name, state.mode, ...there], () =>
       scaleOf(there, quantity, state.mode),
     );
     replaced(this.legend, [
@@ -356,6 +360,10 @@ export class App {
         finding: this.chosen(name),
       });
     });
+    // maps side by side: cells of one layer at one height
+    const drawn = shown.map(({ name }) => this.maps.get(name));
+    const most = Math.max(...drawn.map((map) => map.laneCount));
+    drawn.forEach((map) => map.setLanes(most));
   }
 
   drawDepth(shown) {

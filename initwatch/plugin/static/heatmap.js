@@ -1,7 +1,7 @@
 // The map of layer by step, with the loss above it and the findings on both.
 
 import { h, s, themed } from "./dom.js";
-import { glyph, gravest } from "./marks.js";
+import { glyph, graver, gravest } from "./marks.js";
 import { edges } from "./matrix.js";
 import { cells, put } from "./paint.js";
 import { axis, extent, figure, middle, nearest, spread, tickText } from "./scales.js";
@@ -140,7 +140,7 @@ export class HeatMap {
         const name = row.label.startsWith(prefix) ? row.label.slice(prefix.length) : row.label;
         const severity = row.layers
           .map((index) => flagged.get(run.layers[index].path))
-          .sort((a, b) => "iwe".indexOf(b?.[0] ?? " ") - "iwe".indexOf(a?.[0] ?? " "))[0];
+          .reduce(graver, undefined);
         const about = row.group ? "" : described(layer);
         const shortName = middle(name, Math.max(8, Math.min(name.length, room - 12)));
         return h(
@@ -267,9 +267,13 @@ export class HeatMap {
       const title = unseen.map((f) => `${f.code} ${f.symptom}, step ${f.step}`).join("\n");
       marks.push(h("span", { class: "more", title }, text));
     }
-    this.lanes.style.height = `${Math.max(1, ends.length) * LANE}px`;
+    this.laneCount = Math.max(1, ends.length);
     this.lanes.replaceChildren(...marks);
     this.bars.replaceChildren(...bars);
+  }
+
+  setLanes(count) {
+    this.lanes.style.height = `${count * LANE}px`;
   }
 
   drawSteps(width) {

@@ -31,7 +31,10 @@ export function legend(scale, quantity, matrices) {
   if (scale.log && matrices.some((matrix) => matrix.low <= 0)) keys.push(key(ZERO, "exactly 0"));
   if (has((kind) => kind > 1)) keys.push(key(NOT_FINITE, "NaN or infinite", "crossed"));
   if (has((kind) => kind === 1)) keys.push(key(NOT_MEASURED, "not measured", "hatched"));
-  const words = scale.relative ? "against the step's median layer" : scale.log ? "log scale" : "";
+  const dark = scale.colours === SEQUENCE ? "dark is small" : "blue is small";
+  const words = scale.relative
+    ? `of the step's median layer, ${dark}`
+    : `${scale.log ? "log scale, " : ""}${dark}`;
   return h(
     "div",
     {

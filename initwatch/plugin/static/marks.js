@@ -28,14 +28,16 @@ export function standing(finding) {
   return finding.cause ? `active, follows from ${finding.cause}` : "active";
 }
 
+/** The graver of two severities; undefined is none. */
+export function graver(one, other) {
+  return RANKS.indexOf(other) > RANKS.indexOf(one) ? other : one;
+}
+
 /** The gravest severity of each layer: Map path to severity. */
 export function gravest(findings) {
   const found = new Map();
-  for (const finding of findings) {
-    for (const path of finding.layers) {
-      const rank = RANKS.indexOf(finding.severity);
-      if (rank > RANKS.indexOf(found.get(path))) found.set(path, finding.severity);
-    }
+  for (const { layers, severity } of findings) {
+    for (const path of layers) found.set(path, graver(found.get(path), severity));
   }
   return found;
 }
