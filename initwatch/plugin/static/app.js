@@ -16,10 +16,10 @@ import { Toolbar } from "./toolbar.js";
 const POLL = 5000; // ms between two looks at runs that still train
 // The quantity that shows a symptom; the first one that the log holds.
 const SHOWS = {
-  vanishing_gradient: ["delta_norm", "delta_rms"],
-  exploding_gradient: ["delta_norm", "delta_rms"],
+  vanishing_gradient: ["delta_rms", "delta_norm"],
+  exploding_gradient: ["delta_rms", "delta_norm"],
   zero_gradient: ["gradient_rms"],
-  initializer_mismatch: ["delta_norm", "delta_rms"],
+  initializer_mismatch: ["delta_rms", "delta_norm"],
   non_finite: ["delta_rms", "gradient_rms"],
   dead_relu: ["dead_fraction"],
   saturated_activation: ["activation_slope"],
