@@ -23,6 +23,7 @@ ALLOWED = {
     ("comparison", "initwatch.callback"),  # each of its runs is watched
     ("__main__", "initwatch.cli"),
     ("cli", "initwatch"),  # its version and its docstring
+    ("cli", "initwatch.plugin"),  # it reads logs as the tab does
 }
 # In these folders files do not know each other, but for the ones named.
 SIBLINGS = {

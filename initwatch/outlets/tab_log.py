@@ -273,7 +273,7 @@ def initializer_text(initializer: Any) -> str | None:
 
 
 def report_dictionary(report: Report) -> dict[str, Any]:
-    """A report as the tab is told of it, see ``plugin/http_api.md``."""
+    """A report as the log has it; ``plugin.log`` makes one of it again."""
     measured = [advice.measured for advice in report.advice if advice.measured is not None]
     return {
         "findings": [finding_dictionary(finding) for finding in in_order(report.findings)],
@@ -282,7 +282,8 @@ def report_dictionary(report: Report) -> dict[str, Any]:
         "changes": changes_lines(report.changes),
         "abstained": [f"{code}: {reason}" for code, reason in report.abstained.items()],
         "problems": list(report.problems),
-        "text": str(report),
+        "steps_seen": report.steps_seen,
+        "last_step": report.last_step,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from initwatch.plugin.encoding import portable
 from initwatch.plugin.log import RunLog
 from initwatch.plugin.metadata import SCHEMA, histogram_tag
+from initwatch.records.report import closing_lines, finding_lines
 
 Float = NDArray[np.float64]
 DIGITS = 4  # significant ones; what is stored is told to 0.35 %
@@ -29,7 +30,7 @@ def run_summary(log: RunLog) -> dict[str, Any]:
         "layers": len(log.model["layers"]),
         "steps": len(steps),
         "last_step": steps[-1] if steps else -1,
-        "ended": bool(log.state.get("ended", False)),
+        "ended": log.ended,
         "errors": severities.count("error"),
         "warnings": severities.count("warning"),
     }
@@ -41,7 +42,7 @@ def run_answer(log: RunLog) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "run": log.run,
-        "ended": bool(state.get("ended", False)),
+        "ended": log.ended,
         "layers": log.model["layers"],
         "quantities": quantities(log),
         "steps": log.step_numbers,
@@ -51,8 +52,14 @@ def run_answer(log: RunLog) -> dict[str, Any]:
             name: state.get(name, [])
             for name in ("findings", "advice", "trials", "changes", "abstained", "problems")
         },
-        "text": state.get("text", ""),
+        "text": "\n".join(text_lines(log)),
     }
+
+
+def text_lines(log: RunLog) -> list[str]:
+    """The report as it is printed."""
+    report = log.report
+    return [*finding_lines(report), *log.state.get("changes", []), *closing_lines(report)]
 
 
 def quantities(log: RunLog) -> list[dict[str, Any]]:
@@ -133,23 +140,53 @@ def histogram_tags(tags: Iterable[str], layer: str) -> list[tuple[str, str, str 
     return found
 
 
-def embedded(log: RunLog) -> dict[str, Any]:
-    """All answers on a run at once, for a page that stands by itself.
+def gathered(logs: Sequence[RunLog], most_steps: int | None = None) -> dict[str, Any]:
+    """All answers at once, for a file that stands by itself.
+
+    Args:
+        logs: the runs.
+        most_steps: of longer runs about so many steps are given: the first, the last, those of
+            findings, and others evenly between; None: all.
 
     Returns:
-        ``runs`` and ``run`` as served, ``values`` by quantity, ``histograms`` by layer path
-        (layers without any are left out).
+        ``runs``: the list of summaries; ``run``: the answer by run; ``values``: the answers by run
+        and quantity; ``histograms``: lists by run and layer path, of layers that have some.
     """
-    names = [entry["name"] for entry in quantities(log) if entry["subject"] != "step"]
-    histograms = {
-        layer["path"]: histograms_answer(log, layer["path"]) for layer in log.model["layers"]
-    }
-    return {
-        "runs": {"runs": [run_summary(log)]},
-        "run": run_answer(log),
-        "values": {name: values_answer(log, name) for name in names},
-        "histograms": {path: found for path, found in histograms.items() if found["histograms"]},
-    }
+    out: dict[str, Any] = {"runs": [], "run": {}, "values": {}, "histograms": {}}
+    for log in logs:
+        answer = run_answer(log)
+        chosen = _chosen(answer, most_steps)
+        kept = answer["steps"] = [answer["steps"][i] for i in chosen]
+        for name, series in answer["per_step"].items():
+            answer["per_step"][name] = [series[i] for i in chosen]
+        values = {}
+        for name in (entry["name"] for entry in answer["quantities"] if entry["subject"] != "step"):
+            rows = values_answer(log, name)["values"]
+            values[name] = {
+                "run": log.run,
+                "quantity": name,
+                "steps": kept,
+                "values": [rows[i] for i in chosen],
+            }
+        histograms = {
+            layer["path"]: found
+            for layer in answer["layers"]
+            if (found := histograms_answer(log, layer["path"])["histograms"])
+        }
+        out["runs"].append(run_summary(log))
+        out["run"][log.run], out["values"][log.run] = answer, values
+        out["histograms"][log.run] = histograms
+    return out
+
+
+def _chosen(answer: dict[str, Any], most_steps: int | None) -> list[int]:
+    """Places of the steps that are given."""
+    steps = answer["steps"]
+    if most_steps is None or len(steps) <= most_steps:
+        return list(range(len(steps)))
+    told = {finding["step"] for finding in answer["findings"]}
+    even = np.linspace(0, len(steps) - 1, most_steps).astype(int).tolist()
+    return sorted({*even, *(i for i, step in enumerate(steps) if step in told)})
 
 
 def _per_step(log: RunLog) -> dict[str, list[Any]]:

@@ -24,6 +24,7 @@ from initwatch.plugin.metadata import (
     parsed_tab_tag,
 )
 from initwatch.plugin.tfrecord import records
+from initwatch.records import Advice, Finding, Report
 
 Float = NDArray[np.float64]
 Tensors = Mapping[str, Sequence[tuple[int, Any]]]  # tag to (step, tensor as NumPy has it)
@@ -125,6 +126,29 @@ class RunLog:
         known = [self.packed.get(name, []) for name in self.models]
         return sorted({step for steps in known for step, _ in steps})
 
+    @property
+    def ended(self) -> bool:
+        """False while the run is going on, and of one that was killed."""
+        return bool(self.state.get("ended", False))
+
+    @property
+    def report(self) -> Report:
+        """The newest fit's report; what was drawn anew stands in ``state["changes"]`` as text.
+
+        The report is logged when it changes: of a run that has not ended, the steps of the log
+        tell how far it has come.
+        """
+        state, steps = self.state, self.step_numbers
+        last_step = steps[-1] if steps else -1
+        return Report(
+            findings=[_finding(entry) for entry in state.get("findings", [])],
+            advice=[item for entry in state.get("advice", []) for item in _advice(entry)],
+            steps_seen=state["steps_seen"] if self.ended else len(steps),
+            last_step=state["last_step"] if self.ended else last_step,
+            abstained=dict(line.split(": ", 1) for line in state.get("abstained", [])),
+            problems=state.get("problems", []),
+        )
+
     @cached_property
     def decoded(self) -> dict[str, Steps]:
         """Digest to the logged steps of that model."""
@@ -142,6 +166,30 @@ def _decoded(model: dict[str, Any], packed: list[tuple[int, bytes]]) -> Steps:
     for i, (_, data) in enumerate(packed):
         per_step[i], codes[i] = unpack(data, m, n)
     return Steps(model, [step for step, _ in packed], per_step, codes)
+
+
+def _finding(entry: dict[str, Any]) -> Finding:
+    evidence = {}
+    for figure in entry["evidence"]:
+        evidence[figure["name"]] = _figure(figure["value"])
+        if figure["limit"] is not None:
+            evidence[f"{figure['name']}_limit"] = _figure(figure["limit"])
+    return Finding(**{**entry, "evidence": evidence})
+
+
+def _advice(entry: dict[str, Any]) -> list[Advice]:
+    """One for each of the layers that it is for."""
+    given = {name: value for name, value in entry.items() if name != "layers"}
+    given["codes"] = tuple(entry["codes"])
+    for name in ("predicted", "measured"):
+        if given[name] is not None:
+            given[name] = {key: _figure(value) for key, value in given[name].items()}
+    return [Advice(**{**given, "layer": layer}) for layer in entry["layers"] or [""]]
+
+
+def _figure(value: Any) -> Any:
+    """As it was before JSON, which has no NaN."""
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
 def assembled(run: str, tensors: Tensors) -> RunLog | None:
@@ -178,10 +226,16 @@ def _bytes(tensor: Any) -> bytes:
 # ---------------------------------------------------------------------- files
 
 
-def found_runs(logdir: Path) -> dict[str, Path]:
-    """Folders below ``logdir`` with event files of ours, by the name TensorBoard gives the run."""
+def read_logs(logdir: Path) -> list[RunLog]:
+    """All runs below ``logdir`` that have something for the tab, by their names.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
     folders = {path.parent for path in logdir.rglob(f"events.out.tfevents.*.{FILE_SUFFIX}")}
-    return {folder.relative_to(logdir).as_posix(): folder for folder in sorted(folders)}
+    named = ((folder.relative_to(logdir).as_posix(), folder) for folder in sorted(folders))
+    logs = (read_run(run, folder) for run, folder in named)
+    return [log for log in logs if log is not None]
 
 
 def read_run(run: str, folder: Path) -> RunLog | None:
