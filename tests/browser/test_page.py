@@ -1,0 +1,59 @@
+"""The report that stands by itself: one file, no server, no network."""
+
+import re
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed: no browser test")
+
+from initwatch.cli import main
+from initwatch.plugin.answers import gathered
+from initwatch.plugin.log import read_logs
+from tests.browser.fits import DEPTH
+from tests.browser.reading import cell
+from tests.browser.serving import drawn
+
+
+@pytest.fixture
+def report(logs, tmp_path, capsys):
+    file = tmp_path / "out.html"
+    assert main(["report", str(logs), "--html", str(file)]) == 0
+    assert f"{file}: " in capsys.readouterr().out
+    return file
+
+
+def test_the_file_draws_what_the_tab_draws(report, logs, page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report.as_uri())
+    drawn(page)
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    data = gathered(read_logs(logs))
+    run = "before/initwatch"
+    assert page.locator("#run").input_value() == run
+    page.select_option("#quantity", "delta_rms")
+    drawn(page)
+    logged = data["values"][run]["delta_rms"]
+    for row in (0, 5, DEPTH - 1):
+        _, said = cell(page, run, row, 2, DEPTH + 1, len(logged["steps"]))
+        shown = float(re.search(r"delta_rms (\S+)", said)[1])
+        assert shown == pytest.approx(logged["values"][2][row], rel=6e-3)
+    page.locator(".finding-head").first.click()
+    drawn(page)
+    assert page.locator(".card figure[data-histogram] svg").count() >= 1
+    advice = data["run"][run]["advice"][0]
+    page.locator(".card button.copy").first.click()
+    assert page.locator(".card .said").first.inner_text() == "Copied"
+    assert page.locator(".card code").first.inner_text() == advice["code"]
+    page.select_option("#compare", "after/initwatch")
+    drawn(page)
+    assert page.locator(".map").count() == 2
+
+
+def test_it_follows_the_systems_theme(report, page):
+    page.emulate_media(color_scheme="dark")
+    page.goto(report.as_uri())
+    drawn(page)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
