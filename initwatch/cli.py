@@ -65,12 +65,15 @@ def report_on(logdir: Path, json_file: Path | None, html_file: Path | None = Non
     # here and not above: TensorBoard's messages and rich take a second to load
     from initwatch.outlets.console import ConsoleOutlet
     from initwatch.plugin.answers import gathered
-    from initwatch.plugin.log import read_logs
+    from initwatch.plugin.log import NewerLogError, read_logs
     from initwatch.plugin.page import page
 
     if not logdir.is_dir():
         return _fault(f"{str(logdir)!r} is no folder. Give the one that InitWatch(log_dir) wrote.")
-    logs = read_logs(logdir)
+    try:
+        logs = read_logs(logdir)
+    except (NewerLogError, OSError) as error:
+        return _fault(str(error))
     if not logs:
         return _fault(
             f"no initwatch log under {str(logdir)!r}. Give a folder that InitWatch(log_dir) of "

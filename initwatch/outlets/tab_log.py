@@ -16,6 +16,7 @@ from initwatch.outlets.prediction import predicted
 from initwatch.plugin.encoding import pack, pack_json
 from initwatch.plugin.metadata import (
     MODEL,
+    SCHEMA,
     STATE_TAG,
     STEPS,
     THEORY,
@@ -163,6 +164,7 @@ class TabLog:
         for variable in update.variables:
             sizes[variable.layer] = sizes.get(variable.layer, 0) + variable.size
         description = {
+            "schema": SCHEMA,
             "layers": [
                 layer_dictionary(layer, sizes.get(layer.path, 0)) for layer in update.layers
             ],

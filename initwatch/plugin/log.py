@@ -14,10 +14,12 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.util.tensor_util import make_ndarray
 
+from initwatch.errors import InitwatchError
 from initwatch.plugin.encoding import UNKNOWN, numbers, unpack, unpack_json
 from initwatch.plugin.metadata import (
     FILE_SUFFIX,
     MODEL,
+    SCHEMA,
     STATE_TAG,
     STEPS,
     THEORY,
@@ -31,6 +33,10 @@ Tensors = Mapping[str, Sequence[tuple[int, Any]]]  # tag to (step, tensor as Num
 
 # quantities that follow from what is stored: RMS x sqrt(number of elements)
 DERIVED = {"delta_norm": "delta_rms", "gradient_norm": "gradient_rms"}
+
+
+class NewerLogError(InitwatchError):
+    """The log was written by a later initwatch than this one."""
 
 
 _NO_STEP = [(-1, b"")]
@@ -193,7 +199,11 @@ def _figure(value: Any) -> Any:
 
 
 def assembled(run: str, tensors: Tensors) -> RunLog | None:
-    """The run whose tags have these tensors; None if no model is described yet."""
+    """The run whose tags have these tensors; None if no model is described yet.
+
+    Raises:
+        NewerLogError: if a later initwatch wrote it.
+    """
     models: dict[str, dict[str, Any]] = {}
     packed: dict[str, list[tuple[int, bytes]]] = {}
     theories: dict[str, dict[str, Any]] = {}
@@ -212,10 +222,19 @@ def assembled(run: str, tensors: Tensors) -> RunLog | None:
         elif parsed[0] == THEORY:
             theories[parsed[1]] = unpack_json(_bytes(series[-1][1]))
         elif parsed[0] == MODEL:
-            models[parsed[1]] = unpack_json(_bytes(series[-1][1]))
+            models[parsed[1]] = _readable(run, unpack_json(_bytes(series[-1][1])))
     if not models:
         return None
     return RunLog(run, models, packed, theories, state, histograms)
+
+
+def _readable(run: str, model: dict[str, Any]) -> dict[str, Any]:
+    if model["schema"] > SCHEMA:
+        raise NewerLogError(
+            f"the log of {run!r} is of schema {model['schema']}, this initwatch reads up to "
+            f"{SCHEMA}. Upgrade it: pip install -U initwatch"
+        )
+    return model
 
 
 def _bytes(tensor: Any) -> bytes:
@@ -230,6 +249,7 @@ def read_logs(logdir: Path) -> list[RunLog]:
     """All runs below ``logdir`` that have something for the tab, by their names.
 
     Raises:
+        NewerLogError: if a later initwatch wrote it.
         OSError: if a file cannot be read.
     """
     folders = {path.parent for path in logdir.rglob(f"events.out.tfevents.*.{FILE_SUFFIX}")}
@@ -245,6 +265,7 @@ def read_run(run: str, folder: Path) -> RunLog | None:
         None if it has nothing for the tab.
 
     Raises:
+        NewerLogError: if a later initwatch wrote it.
         OSError: if a file cannot be read.
     """
     tensors: dict[str, list[tuple[int, TensorProto]]] = {}

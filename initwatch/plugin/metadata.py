@@ -12,7 +12,7 @@ from initwatch.records.statistic import Statistic
 PLUGIN_NAME = "initwatch"
 RUN_FOLDER = "initwatch"  # inside log_dir: a run of its own beside keras.callbacks.TensorBoard's
 FILE_SUFFIX = "initwatch"  # of every event file of ours
-SCHEMA = 1  # of what the tab reads; a reader refuses a newer one
+SCHEMA = 1  # of what the tab reads; a newer one is refused
 
 FINDINGS_TAG = f"{PLUGIN_NAME}/findings"
 ADVICE_TAG = f"{PLUGIN_NAME}/advice"

@@ -6,6 +6,7 @@ import argparse
 import json
 import mimetypes
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from initwatch.plugin.answers import (
     run_summary,
     values_answer,
 )
-from initwatch.plugin.log import RunLog, assembled
+from initwatch.plugin.log import NewerLogError, RunLog, assembled
 from initwatch.plugin.metadata import MODEL, PLUGIN_NAME, parsed_tab_tag
 
 STATIC = Path(__file__).parent / "static"
@@ -81,13 +82,18 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
         """Summaries of all runs."""
         context = plugin_util.context(request.environ)
         experiment = plugin_util.experiment_id(request.environ)
-        logs = (self.log(context, experiment, run) for run in self.runs(context, experiment))
-        return _answer(request, {"runs": [run_summary(log) for log in logs if log is not None]})
+        found = []
+        for run in self.runs(context, experiment):
+            # what cannot be read is told to who asks for it by name
+            with suppress(NewerLogError):
+                log = self.log(context, experiment, run)
+                found += [run_summary(log)] if log is not None else []
+        return _answer(request, {"runs": found})
 
     def serve_static(self, request: wrappers.Request) -> wrappers.Response:
         """A file of the tab."""
         name = request.path.rsplit("/", 1)[-1]
-        served = {path.name: path for path in STATIC.iterdir() if path.is_file()}
+        served = {path.name: path for path in STATIC.glob("*") if path.is_file()}
         # only what lies in the folder has a name here: a path that leads out of it has none
         if name not in served:
             return _refusal(request, 404, f"there is no file {name!r}")
@@ -107,13 +113,13 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
         experiment = plugin_util.experiment_id(request.environ)
         run = given["run"]
         assert run is not None
-        log = self.log(context, experiment, run, given.get("layer"))
-        if log is None:
-            known = ", ".join(self.runs(context, experiment)) or "none"
-            return _refusal(request, 404, f"there is no run {run!r} with an initwatch log; {known}")
         try:
+            log = self.log(context, experiment, run, given.get("layer"))
+            if log is None:
+                known = ", ".join(self.runs(context, experiment)) or "none at all"
+                raise UnknownNameError(f"no run {run!r} with an initwatch log; there is {known}")
             return _answer(request, answer(log, *(given[name] for name in names)))
-        except UnknownNameError as error:
+        except (UnknownNameError, NewerLogError) as error:
             return _refusal(request, 404, str(error))
 
     # ------------------------------------------------------------------ data

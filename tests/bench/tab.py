@@ -68,7 +68,8 @@ def measure(page, address):
     frame = open_tab(page, address)
     times = frame.evaluate(
         """() => {
-            const answers = performance.getEntriesByType('resource').filter((e) => /values/.test(e.name));
+            const all = performance.getEntriesByType('resource');
+            const answers = all.filter((entry) => /values/.test(entry.name));
             return {
                 drawn: performance.getEntriesByName('initwatch drawn')[0].startTime,
                 bytes: answers.reduce((sum, e) => sum + e.encodedBodySize, 0),

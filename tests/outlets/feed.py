@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from initwatch.outlets.tensorboard import TensorBoardOutlet
 from initwatch.records import (
     Activation,
     Kernel,
@@ -80,3 +81,20 @@ def updates(steps, count, first=0, seed=0, histograms_every=0, report=None, laye
             )
         told = replace(report or Report(), steps_seen=step - first + 1, last_step=step)
         yield Update(step, layers, variables, values, drawn, (), told)
+
+
+def feed(log_dir, given, first=0, end=True):
+    """Writes the updates to the TensorBoard outlet; what was told last.
+
+    Without ``end`` the log is left as a killed process leaves it.
+    """
+    outlet = TensorBoardOutlet(log_dir)
+    outlet.open(first)
+    update = None
+    for update in given:
+        outlet.emit(update)
+    if end:
+        outlet.close(update.report)
+    else:
+        outlet._file.close()
+    return update
