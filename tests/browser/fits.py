@@ -17,7 +17,7 @@ class Wait(keras.callbacks.Callback):
 def fit(folder, initializer, callbacks=(), epochs=3):
     keras.utils.set_random_seed(0)
     hidden = [
-        keras.layers.Dense(24, "relu", kernel_initializer=initializer, name=f"hidden_{i}")
+        keras.layers.Dense(64, "relu", kernel_initializer=initializer, name=f"hidden_{i}")
         for i in range(DEPTH)
     ]
     head = keras.layers.Dense(10, activation="softmax", name="output")

@@ -22,4 +22,7 @@ def cell(frame, run, row, column, rows, columns):
 
 
 def luminance(colour):
-    return float(np.dot(np.array(colour) / 255.0, [0.2126, 0.7152, 0.0722]))
+    """Relative luminance of red, green, blue from 0 to 255: 0 is black, 1 white (WCAG 2.2)."""
+    share = np.array(colour[:3]) / 255.0
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])

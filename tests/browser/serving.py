@@ -83,8 +83,6 @@ def open_tab(page, address, *, dark=False):
     return frame
 
 
-def drawn(frame, timeout=30_000):
+def drawn(frame):
     """Waits until all that was asked for is there and drawn."""
-    frame.wait_for_function(
-        "document.querySelector('main')?.dataset.state === 'ready'", timeout=timeout
-    )
+    frame.locator("main[data-state=ready]").wait_for(timeout=30_000)

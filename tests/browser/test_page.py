@@ -1,10 +1,11 @@
 """The report that stands by itself: one file, no server, no network."""
 
+# ruff: noqa: E402  # modules that need playwright come behind the question whether it is there
 import re
 
 import pytest
 
-pytest.importorskip("playwright", reason="playwright is not installed: no browser test")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from initwatch.cli import main
 from initwatch.plugin.answers import gathered
@@ -12,6 +13,8 @@ from initwatch.plugin.log import read_logs
 from tests.browser.fits import DEPTH
 from tests.browser.reading import cell
 from tests.browser.serving import drawn
+
+expect = playwright.expect
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_the_file_draws_what_the_tab_draws(report, logs, page):
     assert page.locator(".card figure[data-histogram] svg").count() >= 1
     advice = data["run"][run]["advice"][0]
     page.locator(".card button.copy").first.click()
-    assert page.locator(".card .said").first.inner_text() == "Copied"
+    expect(page.locator(".card .said").first).to_have_text("Copied")
     assert page.locator(".card code").first.inner_text() == advice["code"]
     page.select_option("#compare", "after/initwatch")
     drawn(page)
@@ -56,4 +59,4 @@ def test_it_follows_the_systems_theme(report, page):
     drawn(page)
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.emulate_media(color_scheme="light")
-    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    page.locator("html[data-theme=light]").wait_for(state="attached")

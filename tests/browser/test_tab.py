@@ -1,5 +1,6 @@
 """The tab in a real browser, in a real TensorBoard, on the log of a real fit."""
 
+# ruff: noqa: E402  # modules that need playwright come behind the question whether it is there
 import json
 import re
 import subprocess
@@ -9,11 +10,13 @@ import urllib.request
 import numpy as np
 import pytest
 
-pytest.importorskip("playwright", reason="playwright is not installed: no browser test")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from tests.browser.fits import DEPTH, python
 from tests.browser.reading import cell, luminance
 from tests.browser.serving import drawn, open_tab, tensorboard
+
+expect = playwright.expect
 
 
 @pytest.fixture(scope="module", params=["true", "false"], ids=["fast loading", "slow loading"])
@@ -87,13 +90,13 @@ def test_from_the_finding_to_the_copied_code(address, page):
     )
     assert card.locator("code").inner_text() == advice["code"]
     card.locator("button.copy").click()
-    assert card.locator(".said").inner_text() == "Copied"
+    expect(card.locator(".said")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == advice["code"]
     evidence = frame.locator(f".finding[data-code={first['code']}] .evidence").first.inner_text()
     assert str(first["evidence"][0]["name"]).replace("_", " ") in evidence
     assert f"limit {first['evidence'][0]['limit']:g}" in evidence
     page.keyboard.press("Escape")
-    assert card.is_hidden()
+    expect(card).to_be_hidden()
 
 
 def test_a_mark_on_the_map_opens_the_same_card(address, page):
@@ -160,12 +163,12 @@ def test_the_map_is_walked_with_keys(address, page):
         page.keyboard.press(key)
     drawn(frame)
     said = frame.locator(".readout").inner_text()
-    assert said.startswith("net/hidden_2, step 1:")
+    assert said.startswith("net/hidden_3, step 1:")
     page.keyboard.press("Enter")
-    assert frame.locator(".card h2").inner_text() == "net/hidden_2"
-    assert frame.locator(".card .close").evaluate("e => e === document.activeElement")
+    assert frame.locator(".card h2").inner_text() == "net/hidden_3"
+    expect(frame.locator(".card .close")).to_be_focused()
     page.keyboard.press("Escape")
-    assert frame.locator(".plot").evaluate("e => e === document.activeElement")
+    expect(frame.locator(".plot")).to_be_focused()
     page.keyboard.press("+")
     drawn(frame)
     zoomed = frame.locator(".label").count()
@@ -224,8 +227,7 @@ def test_the_sequence_of_colours_rises_evenly_in_lightness(address, page):
             return [...colour.SEQUENCE].map((p) => [p & 255, (p >> 8) & 255, (p >> 16) & 255]);
         }"""
     )
-    linear = (np.array(pixels) / 255.0) ** 2.2 @ [0.2126, 0.7152, 0.0722]
-    lightness = 116.0 * np.cbrt(linear) - 16.0
+    lightness = 116.0 * np.cbrt([luminance(pixel) for pixel in pixels]) - 16.0  # CIE L*
     rise = np.diff(lightness[::16])
     assert np.all(rise > 0.0)
     assert rise.max() / rise.min() < 2.0

@@ -402,19 +402,24 @@ export class App {
     document.body.classList.toggle("with-card", Boolean(there));
     if (!there) return this.cardPlace.replaceChildren();
     const { store } = this;
-    const curves = new Map();
-    for (const quantity of curvesOf(owner.run)) {
-      const series = shown
-        .map(({ name, run }, place) => {
-          const matrix = store.matrix(name, quantity.name);
-          const index = run.layers.findIndex(({ path }) => path === open.path);
-          return matrix && index >= 0 ? { steps: matrix.steps, values: matrix.column(index), place } : null;
-        })
-        .filter(Boolean);
-      curves.set(quantity.name, series.length ? series : null);
-    }
+    const quantities = curvesOf(owner.run);
+    const matrices = quantities.map(({ name }) => shown.map((one) => store.matrix(one.name, name)));
     const histograms = store.histograms(open.run, open.path);
-    replaced(this.cardPlace, [card(this, { ...owner, path: open.path, step, curves, histograms })]);
+    const parts = [owner.run, open.path, step, histograms, ...matrices.flat()];
+    const drawn = this.remembered("card", parts, () => {
+      const curves = new Map();
+      quantities.forEach(({ name }, k) => {
+        const series = shown.flatMap(({ run }, place) => {
+          const matrix = matrices[k][place];
+          const index = run.layers.findIndex(({ path }) => path === open.path);
+          if (!matrix || index < 0) return [];
+          return [{ steps: matrix.steps, values: matrix.column(index), place }];
+        });
+        curves.set(name, series.length ? series : null);
+      });
+      return card(this, { ...owner, path: open.path, step, curves, histograms });
+    });
+    replaced(this.cardPlace, [drawn]);
     if (this.toCard) {
       this.toCard = false;
       this.cardPlace.scrollTop = 0;

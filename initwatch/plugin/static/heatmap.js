@@ -404,6 +404,8 @@ export class HeatMap {
     const { run, rows } = this.shown;
     const chosen = rows[row];
     if (!chosen) return;
+    // keys come faster than frames: the next one starts from here
+    Object.assign(this.shown, { step, row });
     this.app.change({ step: run.steps[step], layer: run.layers[chosen.layers[0]].path });
   }
 
