@@ -22,9 +22,10 @@ def predicted(update: Update) -> dict[str, Line] | None:
     Schoenholz et al. 2017, eq. 5).
 
     Returns:
-        ``forward``: predicted RMS of each layer's output over that of the first layer told of,
-        ``backward``: predicted RMS of dL/d(output) over that of the last one; None for layers
-        that theory does not follow. None altogether where there is no such run of layers.
+        ``forward``: predicted RMS of each layer's output over that of the first layer told of
+        whose output was measured, ``backward``: predicted RMS of dL/d(output) over that of the last
+        one; None for layers that theory does not follow. None altogether where there is no such
+        run of layers.
     """
     history = History(
         layers=update.layers,
@@ -40,10 +41,9 @@ def predicted(update: Update) -> dict[str, Line] | None:
     if stack is None:
         return None
     forward, backward = _squares(stack, {layer.path: layer for layer in update.layers})
-    paths = [layer.path for layer in update.layers]
     return {
-        "forward": _relative([forward.get(path) for path in paths], 0),
-        "backward": _relative([backward.get(path) for path in paths], -1),
+        "forward": _relative(update, forward, Statistic.ACTIVATION_RMS, 0),
+        "backward": _relative(update, backward, Statistic.DELTA_RMS, -1),
     }
 
 
@@ -88,13 +88,19 @@ def _squares(
     return forward, backward
 
 
-def _relative(squares: list[float | None], reference: int) -> Line:
-    known = [square for square in squares if square is not None and 0.0 < square < math.inf]
-    if not known:
-        return [None] * len(squares)
+def _relative(
+    update: Update, squares: dict[str, float], statistic: Statistic, reference: int
+) -> Line:
+    """Square roots by layer, over that of the first or last one with a measured ``statistic``."""
+    told = {path: square for path, square in squares.items() if 0.0 < square < math.inf}
+    measured = update.values.get(statistic)
+    places = [i for i, layer in enumerate(update.layers) if layer.path in told]
+    if measured is not None:
+        places = [i for i in places if measured[i] > 0.0] or places
+    if not places:
+        return [None] * len(update.layers)
+    unit = told[update.layers[places[reference]].path]
     return [
-        math.sqrt(square / known[reference])
-        if square is not None and 0.0 < square < math.inf
-        else None
-        for square in squares
+        math.sqrt(told[layer.path] / unit) if layer.path in told else None
+        for layer in update.layers
     ]
