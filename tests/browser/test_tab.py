@@ -237,31 +237,33 @@ def test_the_sequence_of_colours_rises_evenly_in_lightness(address, page):
 def test_it_reloads_while_training_runs(chromium, page, tmp_path):
     folder = tmp_path / "live"
     code = f"fit({str(folder)!r}, 'he_normal', [Wait()], epochs=2)"
-    training = subprocess.Popen(
-        python(code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert training.stdout.readline() == "first epoch\n"
-        with tensorboard(tmp_path, "--reload_interval=1") as address:
-            frame = open_tab(page, address)
-            assert "reloads by itself" in frame.locator(".status").inner_text()
-            steps = "document.querySelector('.slider input').max"
-            before = int(frame.evaluate(steps))
-            training.stdin.write("\n")
-            training.stdin.flush()
-            frame.wait_for_function(f"{steps} > {before}", timeout=30_000)
-            frame.locator(".status:text('training has ended')").wait_for(timeout=30_000)
-            drawn(frame)
-            now = answer(address, "run", run="live/initwatch")
-            assert int(frame.evaluate(steps)) == len(now["steps"]) - 1
-            # the button of TensorBoard's own page asks at once
-            with page.expect_request(re.compile(r"plugin/initwatch/runs")):
-                page.locator(
-                    "[data-test-id=reload-button], button[title^=Last], .reload-button"
-                ).first.click()
-    finally:
-        training.stdin.close()
-        assert training.wait(60) == 0
+    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(python(code), **piped) as training:
+        try:
+            assert training.stdout.readline() == "first epoch\n"
+            with tensorboard(tmp_path, "--reload_interval=1") as address:
+                watched_to_its_end(page, address, training)
+                page.close()  # before its server goes
+        finally:
+            training.communicate(timeout=60)
+    assert training.returncode == 0
+
+
+def watched_to_its_end(page, address, training):
+    frame = open_tab(page, address)
+    assert "reloads by itself" in frame.locator(".status").inner_text()
+    steps = "document.querySelector('.slider input').max"
+    before = int(frame.evaluate(steps))
+    training.stdin.write("\n")
+    training.stdin.flush()
+    frame.wait_for_function(f"{steps} > {before}", timeout=30_000)
+    frame.locator(".status:text('training has ended')").wait_for(timeout=30_000)
+    drawn(frame)
+    now = answer(address, "run", run="live/initwatch")
+    assert int(frame.evaluate(steps)) == len(now["steps"]) - 1
+    # a training that has ended is not asked for again, until TensorBoard's own button is pressed
+    with page.expect_request(re.compile(r"plugin/initwatch/runs")):
+        page.locator("button.reload-button").click()
 
 
 def test_what_is_missing_is_said_in_words(chromium, tmp_path):
