@@ -115,7 +115,7 @@ def test_run_and_quantity_can_be_switched_and_runs_compared(address, page):
     assert "Healthy" in frame.locator(".verdict").inner_text()
     frame.select_option("#quantity", "update_ratio")
     drawn(frame)
-    assert frame.locator(".legend-line h2").inner_text().lower() == "update ratio"
+    assert frame.locator(".legend-line h2").inner_text() == "Update: update ratio"
     steps = answer(address, "values", run="after/initwatch", quantity="update_ratio")
     _, said = cell(frame, "after/initwatch", 2, 0, DEPTH + 1, len(steps["steps"]))
     shown = float(re.search(r"update_ratio (\S+)", said)[1])

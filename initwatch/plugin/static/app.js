@@ -9,9 +9,9 @@ import { followTheme, onReload } from "./host.js";
 import { legend } from "./legend.js";
 import { rowsOf } from "./matrix.js";
 import { scaleOf } from "./paint.js";
-import { commonPrefix, nearest, words } from "./scales.js";
+import { commonPrefix, nearest } from "./scales.js";
 import { Store } from "./store.js";
-import { Toolbar } from "./toolbar.js";
+import { Toolbar, titleOf } from "./toolbar.js";
 
 const POLL = 5000; // ms between two looks at runs that still train
 // The quantity that shows a symptom; the first one that the log holds.
@@ -244,16 +244,19 @@ export class App {
     this.content.hidden = !loaded.length;
     this.empty.hidden = loaded.length > 0;
     if (!loaded.length) return this.drawEmpty();
-    const shown = loaded.map((name) => ({ name, short: shortName(name), run: store.run(name) }));
+    const shown = loaded.map((name) => {
+      const run = store.run(name);
+      return { name, short: shortName(name), run, prefix: commonPrefix(run.layers.map((l) => l.path)) };
+    });
     this.drawVerdicts(shown);
     if (steps) {
       this.drawMaps(shown);
       this.drawDepth(shown);
     }
     replaced(this.findings, [
-      shown.map(({ name, short, run }) =>
+      shown.map(({ name, short, run, prefix }) =>
         this.remembered(`findings ${name}`, [run, this.chosen(name), shown.length], () =>
-          findingList(this, name, shown.length > 1 ? short : "", run, commonPrefix(run.layers.map((l) => l.path)), this.chosen(name)),
+          findingList(this, name, shown.length > 1 ? short : "", run, prefix, this.chosen(name)),
         ),
       ),
     ]);
@@ -283,10 +286,8 @@ export class App {
 
   drawVerdicts(shown) {
     replaced(this.verdicts, [
-      shown.map(({ name, short, run }) =>
-        this.remembered(`verdict ${name}`, [run, shown.length], () =>
-          verdict(this, name, short, run, commonPrefix(run.layers.map((l) => l.path))),
-        ),
+      shown.map(({ name, short, run, prefix }) =>
+        this.remembered(`verdict ${name}`, [run], () => verdict(this, name, short, run, prefix)),
       ),
     ]);
   }
@@ -307,7 +308,7 @@ export class App {
         h(
           "div",
           { class: "legend-line" },
-          h("h2", {}, words(quantity.name)),
+          h("h2", {}, titleOf(quantity.name)),
           h("span", { class: "muted definition" }, quantity.definition),
           legend(scale, quantity, there),
         ),
@@ -336,13 +337,13 @@ export class App {
     const lossAxis = this.remembered("loss", shown.map(({ run }) => run), () =>
       lossAxisOf(shown.map(({ run }) => run)),
     );
-    const firstPaths = shown[0].run.layers.map((layer) => layer.path).join("\n");
-    shown.forEach(({ name, run }, place) => {
+    const pathsOf = (run) => run.layers.map(({ path }) => path).join("\n");
+    const firstPaths = pathsOf(shown[0].run);
+    shown.forEach(({ name, run, prefix }, place) => {
       const rows = this.remembered(`rows ${name}`, [run.layers, state.search, state.grouping], () =>
         rowsOf(run.layers, state.search, state.grouping),
       );
       const layer = run.layers.findIndex(({ path }) => path === state.layer);
-      const own = run.layers.map(({ path }) => path);
       this.maps.get(name).draw({
         run,
         rows,
@@ -352,8 +353,8 @@ export class App {
         view: state.view,
         theme: state.theme,
         // rows of the same layers stand at the same height: they are named once
-        labels: place === 0 || own.join("\n") !== firstPaths,
-        prefix: commonPrefix(own),
+        labels: place === 0 || pathsOf(run) !== firstPaths,
+        prefix,
         lossAxis,
         step: nearest(run.steps, state.step),
         row: rows.findIndex((one) => one.layers.includes(layer)),
@@ -390,8 +391,7 @@ export class App {
       flagged: finding ? spans(run, finding.layers) : [],
       code: finding?.code ?? "",
     };
-    const prefix = commonPrefix(run.layers.map((layer) => layer.path));
-    replaced(this.depth, [depthKey(plot), depthPlot(this, plot, width), depthAxis(run, prefix, width)]);
+    replaced(this.depth, [depthKey(plot), depthPlot(this, plot, width), depthAxis(run, width)]);
   }
 
   drawCard(shown) {

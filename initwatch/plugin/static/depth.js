@@ -1,7 +1,7 @@
 // The signal by depth: how large it is at each layer, at one step, against theory's line.
 
 import { h, s } from "./dom.js";
-import { axis, extent, figure, nearest, spread, tickText } from "./scales.js";
+import { axis, extent, figure, middle, nearest, spread, tickText } from "./scales.js";
 
 const HEIGHT = 132;
 const LEFT = 44; // room for the ticks' text
@@ -193,19 +193,19 @@ export function depthKey(shown) {
 }
 
 /** Which layers stand under the plot. */
-export function depthAxis(run, prefix, width) {
+export function depthAxis(run, width) {
   const inner = width - LEFT - RIGHT;
   const count = run.layers.length;
-  const names = run.layers.map(({ path }) => (path.startsWith(prefix) ? path.slice(prefix.length) : path));
+  const names = run.layers.map(({ path }) => middle(path.split("/").at(-1), 14));
   const longest = Math.max(...names.map((name) => name.length));
-  const room = Math.max(2, Math.floor(inner / (Math.min(longest, 14) * 6.5 + 10)));
+  const room = Math.max(2, Math.floor(inner / (longest * 6.5 + 10)));
   return h(
     "div",
     { class: "depth-axis", style: `width:${width}px` },
     spread(count, room).map((layer) => {
       const at = LEFT + ((layer + 0.5) / count) * inner;
       const edge = at > width - 40 ? "end" : at < LEFT + 30 ? "start" : "";
-      return h("span", { class: edge, style: `left:${at}px`, title: run.layers[layer].path }, names[layer].slice(-14));
+      return h("span", { class: edge, style: `left:${at}px`, title: run.layers[layer].path }, names[layer]);
     }),
   );
 }

@@ -9,7 +9,7 @@ import { figure, words } from "./scales.js";
 export function verdict(app, name, short, run, prefix) {
   const grave = run.findings.filter((finding) => finding.severity !== "info");
   const seen = run.steps.length
-    ? `${run.steps.length} steps logged up to step ${run.steps.at(-1)}`
+    ? `${run.steps.length} logged steps shown, up to step ${run.steps.at(-1)}${lossText(run)}`
     : "no step was logged yet";
   const state = run.ended ? seen : `training runs, ${seen}`;
   const problems = run.problems.map((text) => h("p", { class: "muted" }, `initwatch: ${text}`));
@@ -58,6 +58,19 @@ export function verdict(app, name, short, run, prefix) {
     h("p", { class: "muted" }, `${state}.`),
     problems,
   );
+}
+
+/** What became of the training: means of the first and the last few logged steps. */
+function lossText(run) {
+  const losses = run.per_step.loss ?? [];
+  if (!losses.length) return "";
+  const few = Math.max(1, Math.min(5, losses.length >> 1));
+  const mean = (part) => {
+    const odd = part.find((value) => typeof value !== "number");
+    return odd ?? part.reduce((sum, value) => sum + value, 0) / part.length;
+  };
+  const [first, last] = [losses.slice(0, few), losses.slice(-few)].map(mean);
+  return `; loss ${figure(first, 3)} at first, ${figure(last, 3)} at last`;
 }
 
 /** "signal ratio 19000 → 1.92, loss 2.3 → 2.33". */

@@ -4,13 +4,19 @@ import { h } from "./dom.js";
 import { words } from "./scales.js";
 
 const GROUPS = [
-  ["Signal, forward", (name) => name.startsWith("activation") || name === "dead_fraction"],
-  ["Signal, backward", (name) => name.startsWith("delta")],
-  ["Gradient of the kernel", (name) => name.startsWith("gradient") || name === "clipped_norm"],
+  ["Forward signal", (name) => name.startsWith("activation") || name === "dead_fraction"],
+  ["Backward signal", (name) => name.startsWith("delta")],
+  ["Gradient of the weights", (name) => name.startsWith("gradient") || name === "clipped_norm"],
   ["Update", (name) => name.startsWith("update")],
   ["Weights", (name) => name.startsWith("weight")],
-  ["Others", () => true],
+  ["Other", () => true],
 ];
+/** A quantity's name with what it is of: "Backward signal: delta rms". */
+export function titleOf(name) {
+  const [group] = GROUPS.find(([, belongs]) => belongs(name));
+  return `${group}: ${words(name)}`;
+}
+
 const MODES = [
   ["value", "by value"],
   ["median", "against the median layer"],
