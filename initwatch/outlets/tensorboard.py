@@ -65,9 +65,9 @@ SCALARS = (
 # TensorBoard takes minutes to list tens of thousands of tags: scalars and histograms of deeper
 # models are of so many layers, evenly over depth, and of those where something was found.
 MAX_LAYERS = 20
-# So many are all written, of what follows every second one until twice as many have come, every
-# fourth until four times as many have, and so on. The tab's steps are thinned far later: they
-# hold every layer, and the curves of a run with fewer are whole.
+# So many of a fit are all written, then every second one until twice as many have come, every
+# fourth until four times as many have, and so on. The tab's steps are thinned far later than
+# scalars of layers and histograms: they hold every layer, in less room than 50 layers' scalars.
 ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS = 64, 8, 4096
 
 
@@ -99,6 +99,8 @@ class TensorBoardOutlet:
         self._thinned = [Thinned(n) for n in (ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS)]
 
     def open(self, step: int) -> None:
+        if self._file is not None:  # a fit that ended by an exception left it open
+            self._file.close()
         self._file = EventFile(self.folder, step)
         self._described = set()
         self._advised = set()

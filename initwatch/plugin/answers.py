@@ -64,7 +64,7 @@ def text_lines(log: RunLog) -> list[str]:
 
 def quantities(log: RunLog) -> list[dict[str, Any]]:
     """Those of which the log holds a number."""
-    present = set().union(*(steps.names() for steps in log.decoded.values()))
+    present = set().union(*(steps.names for steps in log.decoded.values()))
     present |= set(_per_step(log))
     return [entry for entry in log.model["quantities"] if entry["name"] in present]
 
@@ -83,7 +83,7 @@ def values_answer(log: RunLog, quantity: str) -> dict[str, Any]:
     paths = [layer["path"] for layer in log.model["layers"]]
     rows: dict[int, list[Any]] = {}
     for digest, steps in log.decoded.items():
-        if quantity not in steps.names():
+        if quantity not in steps.names:
             continue
         values = _shown(*steps.by_layer(quantity))
         if digest != log.digest:

@@ -39,9 +39,6 @@ class NewerLogError(InitwatchError):
     """The log was written by a later initwatch than this one."""
 
 
-_NO_STEP = [(-1, b"")]
-
-
 @dataclass(frozen=True)
 class Steps:
     """The logged steps of one model, oldest first.
@@ -62,6 +59,7 @@ class Steps:
         """float64[steps] of each quantity of the whole step."""
         return dict(zip(self.model["columns"]["step"], self.per_step.T, strict=True))
 
+    @cached_property
     def names(self) -> set[str]:
         """Quantities of layers of which there is a number."""
         seen = (self.codes != UNKNOWN).any(axis=0)
@@ -116,10 +114,7 @@ class RunLog:
     @property
     def digest(self) -> str:
         """The model of the newest step."""
-        logged = [name for name in self.models if self.packed.get(name)]
-        return max(
-            logged or self.models, key=lambda name: self.packed.get(name, [(-1, b"")])[-1][0]
-        )
+        return max(self.models, key=lambda name: max(self.packed.get(name, [(-1, b"")]))[0])
 
     @property
     def model(self) -> dict[str, Any]:

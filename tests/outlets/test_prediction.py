@@ -1,5 +1,7 @@
 """Theory's line against what fits of wide networks measure at their first step."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -123,8 +125,6 @@ def test_shortcuts_have_no_line(tmp_path):
 
 
 def test_a_thousand_layers_are_told_of_in_no_time():
-    import time
-
     (update,) = updates(1, 1000)
     begun = time.perf_counter()
     line = predicted(update)

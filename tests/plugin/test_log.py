@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tensorboard.compat.proto.event_pb2 import Event
 
 from initwatch.outlets import tab_log
 from initwatch.plugin.answers import (
@@ -19,6 +20,7 @@ from initwatch.plugin.answers import (
 )
 from initwatch.plugin.encoding import MAX_RELATIVE_ERROR
 from initwatch.plugin.log import NewerLogError, read_logs
+from initwatch.plugin.tfrecord import records
 from initwatch.records import Advice, Finding, Report, Statistic
 from tests.outlets.feed import feed, layers_of, updates
 
@@ -305,10 +307,6 @@ def test_the_report_is_logged_when_it_changes_and_at_the_end(tmp_path):
     given[8] = replace(given[8], report=given[7].report)
     feed(tmp_path, given)
     (path,) = (tmp_path / "initwatch").iterdir()
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    from initwatch.plugin.tfrecord import records
-
     steps = [
         event.step
         for event in map(Event.FromString, records(path))
