@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,12 @@ class RunLog:
     state: dict[str, Any]
     histograms: dict[str, list[tuple[int, Float]]] = field(default_factory=dict)
 
+    def with_histograms(self, tensors: Tensors) -> RunLog:
+        """The same run with these histograms."""
+        return replace(
+            self, histograms={tag: _histograms(series) for tag, series in tensors.items()}
+        )
+
     @property
     def digest(self) -> str:
         """The model of the newest step."""
@@ -211,7 +217,7 @@ def assembled(run: str, tensors: Tensors) -> RunLog | None:
         if tag == STATE_TAG:
             state = unpack_json(_bytes(series[-1][1]))
         elif parsed is None:
-            histograms[tag] = [(step, tensor) for step, tensor in series if tensor.ndim == 2]
+            histograms[tag] = _histograms(series)
         elif parsed[0] == STEPS:
             packed[parsed[1]] = [(step, _bytes(tensor)) for step, tensor in series]
         elif parsed[0] == THEORY:
@@ -221,6 +227,10 @@ def assembled(run: str, tensors: Tensors) -> RunLog | None:
     if not models:
         return None
     return RunLog(run, models, packed, theories, state, histograms)
+
+
+def _histograms(series: Sequence[tuple[int, Any]]) -> list[tuple[int, Float]]:
+    return [(step, tensor) for step, tensor in series if tensor.ndim == 2]
 
 
 def _readable(run: str, model: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import mimetypes
-from collections.abc import Callable
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from initwatch.plugin.log import NewerLogError, RunLog, assembled
 from initwatch.plugin.metadata import MODEL, PLUGIN_NAME, parsed_tab_tag
 
 STATIC = Path(__file__).parent / "static"
+KEPT = 16  # logs held in memory: of 2,000 steps of 200 layers one takes some 25 MB
 _ALL = 10**9  # no answer is thinned out: the writer has bounded the number of steps
 _MEDIA_TYPES = {".js": "text/javascript", ".svg": "image/svg+xml"}  # the system's table may lack
 
@@ -58,6 +61,9 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
 
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._provider = context.data_provider
+        self._lock = threading.Lock()
+        self._logs: OrderedDict[tuple[str, str], tuple[dict[str, Any], RunLog | None]]
+        self._logs = OrderedDict()  # the last one asked for stands last
 
     def get_plugin_apps(self) -> dict[str, Callable[..., Any]]:
         routes: dict[str, Callable[[wrappers.Request], wrappers.Response]] = {
@@ -139,17 +145,39 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
         self, context: Any, experiment: str, run: str, layer: str | None = None
     ) -> RunLog | None:
         """What the data provider has of a run; with the histograms of ``layer`` if it is given."""
+        log = self._kept(context, experiment, run)
+        if layer is None or log is None:
+            return log
+        tags = self._listed(context, experiment, HISTOGRAMS, run)
+        wanted = [tag for tag, _, _ in histogram_tags(tags, layer)]
+        if not wanted:
+            return log
+        chosen = provider.RunTagFilter(runs=[run], tags=wanted)
+        return log.with_histograms(self._read(context, experiment, HISTOGRAMS, chosen))
+
+    def _kept(self, context: Any, experiment: str, run: str) -> RunLog | None:
+        """The run without histograms: read, and decoded, once for all that is asked of it.
+
+        It is read again when a tag has another last step or time than it had.
+        """
+        listed = self._listed(context, experiment, PLUGIN_NAME, run)
+        version = {tag: (series.max_step, series.max_wall_time) for tag, series in listed.items()}
+        with self._lock:  # the tab asks for several quantities at once
+            found = self._logs.pop((experiment, run), None)
+            if found is None or found[0] != version:
+                only = provider.RunTagFilter(runs=[run])
+                found = version, assembled(run, self._read(context, experiment, PLUGIN_NAME, only))
+            self._logs[experiment, run] = found
+            while len(self._logs) > KEPT:
+                self._logs.popitem(last=False)
+        return found[1]
+
+    def _listed(self, context: Any, experiment: str, plugin: str, run: str) -> Mapping[str, Any]:
         only = provider.RunTagFilter(runs=[run])
-        read = self._read(context, experiment, PLUGIN_NAME, only)
-        if layer is not None:
-            tags = self._provider.list_tensors(
-                context, experiment_id=experiment, plugin_name=HISTOGRAMS, run_tag_filter=only
-            ).get(run, {})
-            wanted = [tag for tag, _, _ in histogram_tags(tags, layer)]
-            if wanted:
-                chosen = provider.RunTagFilter(runs=[run], tags=wanted)
-                read |= self._read(context, experiment, HISTOGRAMS, chosen)
-        return assembled(run, read)
+        listed: Mapping[str, Mapping[str, Any]] = self._provider.list_tensors(
+            context, experiment_id=experiment, plugin_name=plugin, run_tag_filter=only
+        )
+        return listed.get(run, {})
 
     def _read(
         self, context: Any, experiment: str, plugin: str, chosen: provider.RunTagFilter

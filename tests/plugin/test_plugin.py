@@ -102,6 +102,40 @@ def test_a_folder_without_our_logs_has_no_runs(tmp_path):
     assert "there is none at all" in asked(client, "run", run="a")[1]["error"]
 
 
+def test_a_log_is_read_once_until_it_has_grown(tmp_path, monkeypatch):
+    read = []
+    plain = MultiplexerDataProvider.read_tensors
+
+    def counted(self, *arguments, **options):
+        read.append(options["plugin_name"])
+        return plain(self, *arguments, **options)
+
+    monkeypatch.setattr(MultiplexerDataProvider, "read_tensors", counted)
+    feed(tmp_path, updates(5, 2), end=False)
+    multiplexer = EventMultiplexer(tensor_size_guidance=default_flags().samples_per_plugin)
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    tab = InitwatchLoader().load(TBContext(data_provider=provider))
+    client = Client(TensorBoardWSGI([tab], data_provider=provider))
+    ((only,),) = asked(client, "runs")[1].values()
+    for quantity in ("delta_rms", "activation_rms"):
+        asked(client, "values", run=only["run"], quantity=quantity)
+    assert read == ["initwatch"]
+    assert only["steps"] == 5
+
+    feed(tmp_path, updates(4, 2, first=5), first=5)
+    multiplexer.Reload()
+    ((grown,),) = asked(client, "runs")[1].values()
+    assert read == ["initwatch"] * 2
+    assert grown["steps"] == 9
+    assert grown["ended"]
+
+    monkeypatch.setattr(plugin, "KEPT", 0)  # memory is bounded
+    asked(client, "runs")
+    assert len(tab._logs) == 0
+
+
 def test_a_later_versions_log_is_told_to_who_asks_for_it(tmp_path, monkeypatch):
     feed(tmp_path / "new", updates(2, 2))
     monkeypatch.setattr(tab_log, "SCHEMA", 99)
