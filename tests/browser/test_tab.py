@@ -178,6 +178,33 @@ def test_the_map_is_walked_with_keys(address, page):
     assert frame.locator(".label").count() == DEPTH + 1
 
 
+def test_a_stroke_over_the_map_zooms_into_it(address, page):
+    frame = open_tab(page, address)
+    box = frame.locator(".plot").bounding_box()
+    steps = frame.locator(".steps span").all_inner_texts()
+    middle = box["x"] + box["width"] / 2
+    page.mouse.move(middle, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(middle, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    drawn(frame)
+    half = frame.locator(".label .name").all_inner_texts()
+    assert half[0] == "hidden_0"
+    assert len(half) == pytest.approx((DEPTH + 1) / 2, abs=1)
+    assert frame.locator(".steps span").all_inner_texts() == steps  # across, all is shown as before
+    assert frame.locator(".card").is_hidden()
+    frame.locator("button:text('Show all')").click()
+    drawn(frame)
+    assert frame.locator(".label").count() == DEPTH + 1
+    page.mouse.move(middle, box["y"] + 2)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    expect(frame.locator("button:text('Show all')")).to_be_enabled()
+    drawn(frame)
+    assert frame.locator(".label").count() < DEPTH + 1
+
+
 def test_layers_are_found_and_grouped(address, page):
     frame = open_tab(page, address)
     frame.fill("#search", "hidden_1")

@@ -143,5 +143,8 @@ function histogramsBlock({ histograms }) {
     if (!groups.has(title)) groups.set(title, []);
     groups.get(title).push(one);
   }
-  return h("div", { class: "smalls" }, [...groups].map(([title, list]) => ridges(title, list)));
+  return [
+    h("p", { class: "muted" }, "The oldest at the back; height by the square root, each to its own top."),
+    h("div", { class: "smalls" }, [...groups].map(([title, list]) => ridges(title, list))),
+  ];
 }

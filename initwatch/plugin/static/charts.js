@@ -94,20 +94,15 @@ export function ridges(title, histograms) {
   const x = axis(range, false);
   const rise = Math.min(14, 60 / chosen.length);
   const height = 46 + rise * chosen.length;
-  // density, so that bins of different width compare
-  const densities = chosen.map((one) => {
-    const total = one.counts.reduce((sum, count) => sum + count, 0) || 1;
-    const width = (one.high - one.low) / one.counts.length || (x.high - x.low) / 30;
-    return one.counts.map((count) => count / total / width);
-  });
-  const tallest = Math.max(...densities.flat(), 1e-300);
   const shapes = chosen.map((one, k) => {
     const base = height - 14 - rise * (chosen.length - 1 - k);
     const width = (one.high - one.low) / one.counts.length;
-    // square root: one tall bin must not flatten all others
-    const points = densities[k].map((density, bin) => {
+    // each to its own height: of gradients that shrink a thousandfold the first would not be seen;
+    // and by the square root, for one tall bin must not flatten all others
+    const tallest = Math.max(...one.counts, 1e-300);
+    const points = one.counts.map((count, bin) => {
       const at = 3 + x.at(one.low + (bin + 0.5) * width) * (WIDTH - 46);
-      return `L${at.toFixed(1)} ${(base - 32 * Math.sqrt(density / tallest)).toFixed(1)}`;
+      return `L${at.toFixed(1)} ${(base - 32 * Math.sqrt(count / tallest)).toFixed(1)}`;
     });
     const ends = [one.low, one.high].map((value) => (3 + x.at(value) * (WIDTH - 46)).toFixed(1));
     const d = `M${ends[0]} ${base}${points.join("")}L${ends[1]} ${base}`;
@@ -121,7 +116,7 @@ export function ridges(title, histograms) {
   return h(
     "figure",
     { class: "small", "data-histogram": title },
-    h("figcaption", {}, title, h("span", { class: "muted" }, " by step, square-root height")),
+    h("figcaption", {}, title, h("span", { class: "muted" }, " by step")),
     s(
       "svg",
       { width: WIDTH, height, role: "img", "aria-label": `Histograms of ${title} at ${histograms.length} steps` },

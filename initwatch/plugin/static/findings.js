@@ -27,8 +27,9 @@ export function verdict(app, name, short, run, prefix) {
   const index = run.findings.indexOf(first);
   const rest = grave.length - 1;
   const following = grave.filter((finding) => finding.cause === first.code).length;
+  const follows = following < rest ? `, ${following} of them following from it` : ", following from it";
   const more = rest
-    ? `${rest} more finding${rest > 1 ? "s" : ""}${following ? `, ${following === rest ? "all" : following} following from it` : ""}.`
+    ? `${rest} more finding${rest > 1 ? "s" : ""}${following ? follows : ""}.`
     : "";
   const advice = run.advice.find((item) => item.codes.includes(first.code));
   return h(
@@ -65,11 +66,12 @@ function lossText(run) {
   const losses = run.per_step.loss ?? [];
   if (!losses.length) return "";
   const few = Math.max(1, Math.min(5, losses.length >> 1));
-  const mean = (part) => {
-    const odd = part.find((value) => typeof value !== "number");
-    return odd ?? part.reduce((sum, value) => sum + value, 0) / part.length;
-  };
-  const [first, last] = [losses.slice(0, few), losses.slice(-few)].map(mean);
+  const mean = (part, one) =>
+    part.every((value) => typeof value === "number")
+      ? part.reduce((sum, value) => sum + value, 0) / part.length
+      : one;
+  const first = mean(losses.slice(0, few), losses[0]);
+  const last = mean(losses.slice(-few), losses.at(-1));
   return `; loss ${figure(first, 3)} at first, ${figure(last, 3)} at last`;
 }
 

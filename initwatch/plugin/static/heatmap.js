@@ -130,7 +130,8 @@ export class HeatMap {
     if (!labels) return this.labels.replaceChildren();
     const each = height / Math.max(count, 1);
     const flagged = gravest(run.findings);
-    const places = spread(count, Math.max(1, Math.floor(height / LABEL)));
+    const stride = Math.max(1, Math.ceil(LABEL / each));
+    const places = Array.from({ length: Math.ceil(count / stride) }, (_, k) => k * stride);
     const room = Math.floor(this.labels.clientWidth / 6.4);
     this.labels.style.height = `${height}px`;
     this.labels.replaceChildren(
@@ -304,8 +305,8 @@ export class HeatMap {
 
   read(step, row) {
     const { rows, run, matrix, quantity } = this.shown;
-    const gathered = this.gathered > 1 ? ` Each column is the mean of ${this.gathered} logged steps.` : "";
-    const stacked = this.stacked > 1 ? ` Each row is the mean of ${this.stacked} layers.` : "";
+    const gathered = this.gathered > 1 ? ` Each column is the mean of up to ${this.gathered} logged steps.` : "";
+    const stacked = this.stacked > 1 ? ` Each row is the mean of up to ${this.stacked} layers.` : "";
     const note = gathered + stacked ? [h("span", { class: "muted" }, gathered + stacked)] : [];
     if (!rows.length) return ["No layer matches the search."];
     if (!matrix) return ["Loading …"];
