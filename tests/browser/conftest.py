@@ -38,7 +38,13 @@ def page(chromium):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
     wrong = []
-    page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
+
+    def hear(message):
+        # a page opened outside TensorBoard's own has no icon, which the browser asks for by itself
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            wrong.append(f"{message.text} {message.location['url']}")
+
+    page.on("console", hear)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.status} {r.url}"))
     yield page

@@ -1,6 +1,7 @@
 """The tab in a real browser, in a real TensorBoard, on the log of a real fit."""
 
 # ruff: noqa: E402  # modules that need playwright come behind the question whether it is there
+import contextlib
 import json
 import re
 import subprocess
@@ -19,10 +20,29 @@ from tests.browser.serving import drawn, open_tab, tensorboard
 expect = playwright.expect
 
 
-@pytest.fixture(scope="module", params=["true", "false"], ids=["fast loading", "slow loading"])
-def address(request, logs):
-    with tensorboard(logs, f"--load_fast={request.param}") as address:
+@pytest.fixture(scope="module")
+def served(logs):
+    """Addresses of TensorBoards on the logs by --load_fast, started when first asked for."""
+    started = {}
+    with contextlib.ExitStack() as stack:
+
+        def address(fast):
+            if fast not in started:
+                started[fast] = stack.enter_context(tensorboard(logs, f"--load_fast={fast}"))
+            return started[fast]
+
         yield address
+
+
+@pytest.fixture(params=["true", "false"], ids=["fast loading", "slow loading"])
+def address(request, served):
+    return served(request.param)
+
+
+@pytest.fixture
+def fast(served):
+    """For what does not depend on how TensorBoard reads the log."""
+    return served("true")
 
 
 def answer(address, route, **parameters):
@@ -99,9 +119,9 @@ def test_from_the_finding_to_the_copied_code(address, page):
     expect(card).to_be_hidden()
 
 
-def test_a_mark_on_the_map_opens_the_same_card(address, page):
-    frame = open_tab(page, address)
-    run = answer(address, "run", run="before/initwatch")
+def test_a_mark_on_the_map_opens_the_same_card(fast, page):
+    frame = open_tab(page, fast)
+    run = answer(fast, "run", run="before/initwatch")
     finding = next(item for item in run["findings"] if item["symptom"] == "vanishing_signal")
     frame.locator(f".mark[data-code={finding['code']}]").click()
     assert frame.locator(".card h2").inner_text() == finding["layers"][0]
@@ -156,8 +176,8 @@ def test_the_plot_by_depth_is_of_the_logged_numbers(address, page):
     assert f"step {run['steps'][3]}" not in frame.locator(".readout").inner_text()
 
 
-def test_the_map_is_walked_with_keys(address, page):
-    frame = open_tab(page, address)
+def test_the_map_is_walked_with_keys(fast, page):
+    frame = open_tab(page, fast)
     frame.locator(".plot").focus()
     for key in ("Home", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
@@ -178,8 +198,8 @@ def test_the_map_is_walked_with_keys(address, page):
     assert frame.locator(".label").count() == DEPTH + 1
 
 
-def test_a_stroke_over_the_map_zooms_into_it(address, page):
-    frame = open_tab(page, address)
+def test_a_stroke_over_the_map_zooms_into_it(fast, page):
+    frame = open_tab(page, fast)
     box = frame.locator(".plot").bounding_box()
     steps = frame.locator(".steps span").all_inner_texts()
     middle = box["x"] + box["width"] / 2
@@ -205,8 +225,8 @@ def test_a_stroke_over_the_map_zooms_into_it(address, page):
     assert frame.locator(".label").count() < DEPTH + 1
 
 
-def test_layers_are_found_and_grouped(address, page):
-    frame = open_tab(page, address)
+def test_layers_are_found_and_grouped(fast, page):
+    frame = open_tab(page, fast)
     frame.fill("#search", "hidden_1")
     drawn(frame)
     names = frame.locator(".label .name").all_inner_texts()
@@ -228,8 +248,8 @@ def test_layers_are_found_and_grouped(address, page):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_light_and_dark_as_tensorboard(address, page, dark):
-    frame = open_tab(page, address, dark=dark)
+def test_light_and_dark_as_tensorboard(fast, page, dark):
+    frame = open_tab(page, fast, dark=dark)
     surface, ink = frame.locator(".verdict").first.evaluate(
         "e => [getComputedStyle(e).getPropertyValue('--surface'), getComputedStyle(e).color]"
     )
@@ -246,8 +266,8 @@ def test_light_and_dark_as_tensorboard(address, page, dark):
         assert mark.locator("svg").count() == 1
 
 
-def test_the_sequence_of_colours_rises_evenly_in_lightness(address, page):
-    frame = open_tab(page, address)
+def test_the_sequence_of_colours_rises_evenly_in_lightness(fast, page):
+    frame = open_tab(page, fast)
     pixels = frame.evaluate(
         """async () => {
             const colour = await import(new URL('static/colour.js', document.baseURI));
@@ -261,19 +281,32 @@ def test_the_sequence_of_colours_rises_evenly_in_lightness(address, page):
     assert lightness[-1] - lightness[0] > 70.0
 
 
-def test_it_reloads_while_training_runs(chromium, page, tmp_path):
-    folder = tmp_path / "live"
-    code = f"fit({str(folder)!r}, 'he_normal', [Wait()], epochs=2)"
+@pytest.mark.slow
+def test_from_an_empty_log_to_the_end_of_a_training(chromium, page, tmp_path):
+    code = f"fit({str(tmp_path / 'live')!r}, 'he_normal', [Wait()], epochs=2)"
     piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(python(code), **piped) as training:
+    with (
+        tensorboard(tmp_path, "--reload_interval=1") as address,
+        subprocess.Popen(python(code), **piped) as training,
+    ):
         try:
+            alone = f"{address}/data/plugin_entry.html?name=initwatch"
+            page.goto(alone)
+            page.locator("main[data-state=empty]").wait_for()
+            assert "initwatch.InitWatch" in page.locator(".empty").inner_text()
             assert training.stdout.readline() == "first epoch\n"
-            with tensorboard(tmp_path, "--reload_interval=1") as address:
-                watched_to_its_end(page, address, training)
-                page.close()  # before its server goes
+            page.locator("main[data-state=ready]").wait_for(timeout=30_000)  # by itself
+            watched_to_its_end(page, address, training)
+            page.close()  # what the console says of a server that is gone is not ours
         finally:
             training.communicate(timeout=60)
+        left = chromium.new_page()
+        left.goto(alone)
+        drawn(left)
     assert training.returncode == 0
+    left.select_option("#quantity", "weight_std")
+    expect(left.get_by_role("alert")).to_contain_text("TensorBoard does not answer")
+    left.close()
 
 
 def watched_to_its_end(page, address, training):
@@ -291,17 +324,3 @@ def watched_to_its_end(page, address, training):
     # a training that has ended is not asked for again, until TensorBoard's own button is pressed
     with page.expect_request(re.compile(r"plugin/initwatch/runs")):
         page.locator("button.reload-button").click()
-
-
-def test_what_is_missing_is_said_in_words(chromium, tmp_path):
-    """No log, and a server that goes away: the console's own complaint about it is not ours."""
-    page = chromium.new_page()
-    with tensorboard(tmp_path) as address:
-        page.goto(f"{address}/data/plugin_entry.html?name=initwatch")
-        page.locator("main[data-state=empty]").wait_for()
-        assert "initwatch.InitWatch" in page.locator(".empty").inner_text()
-    page.wait_for_function(
-        "document.querySelector('main').dataset.state === 'error'", timeout=20_000
-    )
-    assert "does not answer" in page.locator("[role=alert]").inner_text()
-    page.close()
