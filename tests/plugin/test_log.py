@@ -12,6 +12,7 @@ from initwatch.outlets import tab_log
 from initwatch.plugin.answers import (
     UnknownNameError,
     gathered,
+    histogram_tags,
     histograms_answer,
     rounded,
     run_answer,
@@ -135,6 +136,20 @@ def test_histograms_are_those_of_the_layer(written):
     assert (kernel[1]["low"], kernel[1]["high"]) == (-1.0, 1.0)
 
 
+def test_the_variables_of_a_layer_inside_are_not_the_outer_ones():
+    tags = [
+        "initwatch/weight/net/block/kernel",
+        "initwatch/weight/net/block/dense/kernel",
+        "initwatch/activation/net/block",
+        "initwatch/activation/net/block/dense",
+        "initwatch/gradient/net/block_2/kernel",
+    ]
+    assert histogram_tags(tags, "net/block") == [
+        ("initwatch/activation/net/block", "activation", None),
+        ("initwatch/weight/net/block/kernel", "weight", "kernel"),
+    ]
+
+
 def test_a_quantity_or_layer_that_is_not_there_is_told(written):
     _, log = written
     with pytest.raises(UnknownNameError, match="no quantity 'loss'; it has delta_rms, "):
@@ -187,11 +202,11 @@ def test_rounding_keeps_four_digits():
 def test_a_resumed_run_continues(tmp_path):
     """It takes back what the earlier one logged beyond the step it begins at."""
     feed(tmp_path, updates(30, 4), end=False)
-    later = list(updates(10, 4, first=20, seed=1))
+    later = list(updates(5, 4, first=20, seed=1))
     feed(tmp_path, later, first=20, end=False)
     log = read(tmp_path)
     answer = values_answer(log, "delta_rms")
-    assert answer["steps"] == list(range(30))
+    assert answer["steps"] == list(range(25))
     np.testing.assert_allclose(
         np.array(answer["values"][20:], float),
         expected(later, Statistic.DELTA_RMS),
