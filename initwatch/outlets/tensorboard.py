@@ -1,4 +1,4 @@
-"""TensorBoard: scalars, histograms, findings and advice, in a run of their own."""
+"""TensorBoard: the tab's tensors, scalars, histograms and texts, in a run of their own."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS = 64, 8, 4096
 
 
 class TensorBoardOutlet:
-    """Writes to ``log_dir/initwatch``.
+    """Writes to ``log_dir/initwatch``: one record a sampled step.
+
+    The tab's numbers are of every layer (``tab_log``). Scalars and histograms, for TensorBoards
+    without the tab, are of at most ``MAX_LAYERS`` layers and those with findings, and thin out as a
+    fit goes on (``Thinned``); scalars of the whole step, such as the loss, do not.
 
     Args:
         log_dir: a local folder; made if it does not exist.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.util.tensor_util import make_ndarray
 
 from initwatch.errors import InitwatchError
@@ -29,7 +29,8 @@ from initwatch.plugin.tfrecord import records
 from initwatch.records import Advice, Finding, Report
 
 Float = NDArray[np.float64]
-Tensors = Mapping[str, Sequence[tuple[int, Any]]]  # tag to (step, tensor as NumPy has it)
+# tag to (step, wall time, tensor as NumPy has it), in the order in which they were written
+Tensors = Mapping[str, Sequence[tuple[int, float, Any]]]
 
 # quantities that follow from what is stored: RMS x sqrt(number of elements)
 DERIVED = {"delta_norm": "delta_rms", "gradient_norm": "gradient_rms"}
@@ -113,13 +114,7 @@ class RunLog:
     packed: dict[str, list[tuple[int, bytes]]]
     theories: dict[str, dict[str, Any]]
     state: dict[str, Any]
-    histograms: dict[str, list[tuple[int, Float]]] = field(default_factory=dict)
-
-    def with_histograms(self, tensors: Tensors) -> RunLog:
-        """The same run with these histograms."""
-        return replace(
-            self, histograms={tag: _histograms(series) for tag, series in tensors.items()}
-        )
+    histograms: dict[str, list[tuple[int, Float]]]
 
     @property
     def digest(self) -> str:
@@ -171,7 +166,7 @@ class RunLog:
 
 
 def _decoded(model: dict[str, Any], packed: list[tuple[int, bytes]]) -> Steps:
-    packed = sorted(dict(packed).items())  # of a step that was logged twice, the later one
+    packed = sorted(dict(packed).items())  # of a step that stands twice, the later one
     m, n = len(model["columns"]["step"]), max((part.stop for _, part, _ in columns_of(model)))
     per_step, codes = np.empty((len(packed), m)), np.empty((len(packed), n), np.uint16)
     for i, (_, data) in enumerate(packed):
@@ -209,32 +204,42 @@ def assembled(run: str, tensors: Tensors) -> RunLog | None:
     Raises:
         NewerLogError: if a later initwatch wrote it.
     """
-    models: dict[str, dict[str, Any]] = {}
-    packed: dict[str, list[tuple[int, bytes]]] = {}
-    theories: dict[str, dict[str, Any]] = {}
-    state: dict[str, Any] = {}
-    histograms: dict[str, list[tuple[int, Float]]] = {}
-    for tag, series in tensors.items():
-        if not series:
-            continue
+    log = RunLog(run, {}, {}, {}, {}, {})
+    for tag, series in _standing(tensors):
         parsed = parsed_tab_tag(tag)
         if tag == STATE_TAG:
-            state = unpack_json(_bytes(series[-1][1]))
+            log.state.update(unpack_json(_bytes(series[-1][1])))
         elif parsed is None:
-            histograms[tag] = _histograms(series)
+            log.histograms[tag] = [(step, tensor) for step, tensor in series if tensor.ndim == 2]
         elif parsed[0] == STEPS:
-            packed[parsed[1]] = [(step, _bytes(tensor)) for step, tensor in series]
+            log.packed[parsed[1]] = [(step, _bytes(tensor)) for step, tensor in series]
         elif parsed[0] == THEORY:
-            theories[parsed[1]] = unpack_json(_bytes(series[-1][1]))
+            log.theories[parsed[1]] = unpack_json(_bytes(series[-1][1]))
         elif parsed[0] == MODEL:
-            models[parsed[1]] = _readable(run, unpack_json(_bytes(series[-1][1])))
-    if not models:
-        return None
-    return RunLog(run, models, packed, theories, state, histograms)
+            log.models[parsed[1]] = _readable(run, unpack_json(_bytes(series[-1][1])))
+    return log if log.models else None
 
 
-def _histograms(series: Sequence[tuple[int, Any]]) -> list[tuple[int, Float]]:
-    return [(step, tensor) for step, tensor in series if tensor.ndim == 2]
+def _standing(tensors: Tensors) -> Iterator[tuple[str, list[tuple[int, Any]]]]:
+    """Without what a resumed run has taken back: steps beyond the one at which it began.
+
+    Every fit begins with the description of its model. TensorBoard's fast loading takes back
+    within a tag only, and a model of other layers has tags of its own.
+    """
+    begins = [
+        (time, step)
+        for tag, series in tensors.items()
+        if (parsed_tab_tag(tag) or ("",))[0] == MODEL
+        for step, time, _ in series
+    ]
+    for tag, series in tensors.items():
+        standing = [
+            (step, tensor)
+            for step, time, tensor in series
+            if not any(later > time and begin <= step for later, begin in begins)
+        ]
+        if standing:
+            yield tag, standing
 
 
 def _readable(run: str, model: dict[str, Any]) -> dict[str, Any]:
@@ -277,30 +282,18 @@ def read_run(run: str, folder: Path) -> RunLog | None:
         NewerLogError: if a later initwatch wrote it.
         OSError: if a file cannot be read.
     """
-    tensors: dict[str, list[tuple[int, TensorProto]]] = {}
+    tensors: dict[str, list[tuple[int, float, Any]]] = {}
     for path in sorted(folder.glob(f"events.out.tfevents.*.{FILE_SUFFIX}")):
         for event in map(Event.FromString, records(path)):
-            if event.session_log.status == SessionLog.START:
-                # a resumed run takes back what was logged beyond the step it begins at
-                tensors = {
-                    tag: [(step, tensor) for step, tensor in series if step < event.step]
-                    for tag, series in tensors.items()
-                }
             for value in event.summary.value:
-                if value.HasField("tensor"):
-                    tensors.setdefault(value.tag, []).append((event.step, value.tensor))
-    return assembled(run, {tag: _arrays(series) for tag, series in _ours(tensors)})
+                if value.HasField("tensor") and _is_ours(value):
+                    tensor = make_ndarray(value.tensor)
+                    series = tensors.setdefault(value.tag, [])
+                    series.append((event.step, event.wall_time, tensor))
+    return assembled(run, tensors)
 
 
-def _ours(
-    tensors: Mapping[str, list[tuple[int, TensorProto]]],
-) -> Iterable[tuple[str, list[tuple[int, TensorProto]]]]:
-    """Without the texts and the chart layout, which are for other dashboards."""
-    for tag, series in tensors.items():
-        of_tab = tag == STATE_TAG or parsed_tab_tag(tag) is not None
-        if of_tab or not any(tensor.string_val for _, tensor in series):
-            yield tag, series
-
-
-def _arrays(series: Iterable[tuple[int, TensorProto]]) -> list[tuple[int, Any]]:
-    return [(step, make_ndarray(tensor)) for step, tensor in series]
+def _is_ours(value: Summary.Value) -> bool:
+    """Not of the texts and the chart layout, which are for other dashboards."""
+    of_tab = value.tag == STATE_TAG or parsed_tab_tag(value.tag) is not None
+    return of_tab or not value.tensor.string_val

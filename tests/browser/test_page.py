@@ -8,11 +8,14 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from initwatch.cli import main
+from initwatch.plugin import page as html
 from initwatch.plugin.answers import gathered
 from initwatch.plugin.log import read_logs
+from initwatch.records import Statistic
 from tests.browser.fits import DEPTH
 from tests.browser.reading import cell
 from tests.browser.serving import drawn
+from tests.outlets import feed
 
 expect = playwright.expect
 
@@ -60,3 +63,33 @@ def test_it_follows_the_systems_theme(report, page):
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.emulate_media(color_scheme="light")
     page.locator("html[data-theme=light]").wait_for(state="attached")
+
+
+def test_runs_that_have_little_in_common(tmp_path, page):
+    """Other layers, other steps, a quantity that one of them lacks."""
+    short = []
+    for update in feed.updates(3, 5):
+        del update.values[Statistic.DEAD_FRACTION]
+        short.append(update)
+    feed.feed(tmp_path / "a", feed.updates(9, 3))
+    feed.feed(tmp_path / "b", short)
+    logs = read_logs(tmp_path)
+    file = tmp_path / "out.html"
+    file.write_text(html.page(logs), encoding="utf-8")
+    page.goto(file.as_uri())
+    drawn(page)
+    page.select_option("#run", "a/initwatch")
+    page.select_option("#compare", "b/initwatch")
+    page.select_option("#quantity", "dead_fraction")
+    drawn(page)
+    maps = page.locator(".map")
+    assert [maps.nth(i).locator(".label").count() for i in range(2)] == [3, 5]
+    said = page.locator(".map[data-run='b/initwatch'] .readout")
+    assert said.inner_text() == "This log does not hold dead_fraction."
+    page.locator(".label").nth(1).click()
+    drawn(page)
+    assert page.locator(".card h2").inner_text() == "net/dense_1"
+    page.select_option("#run", "b/initwatch")  # that one beside itself is no comparison
+    drawn(page)
+    assert maps.count() == 1
+    assert page.locator("#compare").input_value() == ""

@@ -306,6 +306,10 @@ def test_from_an_empty_log_to_the_end_of_a_training(chromium, page, tmp_path):
     assert training.returncode == 0
     left.select_option("#quantity", "weight_std")
     expect(left.get_by_role("alert")).to_contain_text("TensorBoard does not answer")
+    asked = []
+    left.on("request", lambda request: asked.append(request.url))
+    left.wait_for_timeout(1000)
+    assert len(asked) < 3  # it looks again now and then, no more
     left.close()
 
 

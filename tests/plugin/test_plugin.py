@@ -19,7 +19,8 @@ from tensorboard.plugins.base_plugin import TBContext
 from werkzeug.test import Client
 
 from initwatch.outlets import tab_log
-from initwatch.plugin import plugin
+from initwatch.outlets.tensorboard import TensorBoardOutlet
+from initwatch.plugin import plugin, provided
 from initwatch.plugin.answers import (
     histograms_answer,
     run_answer,
@@ -30,7 +31,7 @@ from initwatch.plugin.answers import (
 from initwatch.plugin.log import read_logs
 from initwatch.plugin.plugin import InitwatchLoader
 from initwatch.records import Statistic
-from tests.outlets.feed import feed, updates
+from tests.outlets.feed import feed, layers_of, updates
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "/data/plugin/initwatch"
@@ -56,7 +57,8 @@ def default_flags(**given):
 def logged(tmp_path_factory):
     log_dir = tmp_path_factory.mktemp("logs")
     feed(log_dir / "a", updates(120, 3, histograms_every=50))
-    feed(log_dir / "b", updates(7, 5, seed=1), end=False)
+    feed(log_dir / "b", updates(30, 5, seed=1), end=False)
+    feed(log_dir / "b", updates(5, 5, first=20, seed=2), first=20, end=False)
     return log_dir, client_of(log_dir)
 
 
@@ -82,6 +84,41 @@ def test_answers_are_those_of_the_files(logged):
     assert asked(client, "histograms", run=logs[0].run, layer="net/dense_1")[1]["histograms"]
 
 
+def test_what_has_grown_is_read_again(tmp_path, monkeypatch):
+    read = []
+    original = provided.assembled
+    monkeypatch.setattr(
+        provided, "assembled", lambda run, given: read.append(run) or original(run, given)
+    )
+    multiplexer = EventMultiplexer(tensor_size_guidance=default_flags().samples_per_plugin)
+    data = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    client = Client(
+        TensorBoardWSGI([InitwatchLoader().load(TBContext(data_provider=data))], data_provider=data)
+    )
+    outlet = TensorBoardOutlet(tmp_path)
+    outlet.open(0)
+
+    def seen():
+        multiplexer.AddRunsFromDirectory(str(tmp_path))
+        multiplexer.Reload()
+        (only,) = asked(client, "runs")[1]["runs"]
+        steps = asked(client, "values", run="initwatch", quantity="delta_rms")[1]["steps"]
+        assert len(steps) == only["steps"]
+        return only["steps"], only["ended"]
+
+    told = list(updates(6, 3))
+    for update in told[:4]:
+        outlet.emit(update)
+    assert [seen(), seen()] == [(4, False)] * 2
+    assert read == ["initwatch"]
+    for update in told[4:]:
+        outlet.emit(update)
+    assert seen() == (6, False)
+    outlet.close(told[-1].report)
+    assert [seen(), seen()] == [(6, True)] * 2
+    assert read == ["initwatch"] * 3
+
+
 @pytest.mark.parametrize(
     ("route", "parameters", "status", "message"),
     [
@@ -105,40 +142,6 @@ def test_a_folder_without_our_logs_has_no_runs(tmp_path):
     client = client_of(tmp_path)
     assert asked(client, "runs") == (200, {"runs": []})
     assert "there is none at all" in asked(client, "run", run="a")[1]["error"]
-
-
-def test_a_log_is_read_once_until_it_has_grown(tmp_path, monkeypatch):
-    read = []
-    plain = MultiplexerDataProvider.read_tensors
-
-    def counted(self, *arguments, **options):
-        read.append(options["plugin_name"])
-        return plain(self, *arguments, **options)
-
-    monkeypatch.setattr(MultiplexerDataProvider, "read_tensors", counted)
-    feed(tmp_path, updates(5, 2), end=False)
-    multiplexer = EventMultiplexer(tensor_size_guidance=default_flags().samples_per_plugin)
-    multiplexer.AddRunsFromDirectory(str(tmp_path))
-    multiplexer.Reload()
-    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
-    tab = InitwatchLoader().load(TBContext(data_provider=provider))
-    client = Client(TensorBoardWSGI([tab], data_provider=provider))
-    ((only,),) = asked(client, "runs")[1].values()
-    for quantity in ("delta_rms", "activation_rms"):
-        asked(client, "values", run=only["run"], quantity=quantity)
-    assert read == ["initwatch"]
-    assert only["steps"] == 5
-
-    feed(tmp_path, updates(4, 2, first=5), first=5)
-    multiplexer.Reload()
-    ((grown,),) = asked(client, "runs")[1].values()
-    assert read == ["initwatch"] * 2
-    assert grown["steps"] == 9
-    assert grown["ended"]
-
-    monkeypatch.setattr(plugin, "KEPT", 0)  # memory is bounded
-    asked(client, "runs")
-    assert len(tab._logs) == 0
 
 
 def test_a_later_versions_log_is_told_to_who_asks_for_it(tmp_path, monkeypatch):
@@ -241,6 +244,7 @@ SERVER = """
 import sys, threading
 from tensorboard import default, program
 from initwatch.plugin.plugin import InitwatchLoader
+from initwatch.records import Statistic
 sys.modules["tensorflow"] = None  # it takes seconds to load, and is not needed
 server = program.TensorBoard(plugins=[*default.get_static_plugins(), InitwatchLoader])
 server.configure(sys.argv)
@@ -252,6 +256,15 @@ threading.Event().wait()
 def get(url):
     with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 our own server
         return json.load(answer)
+
+
+def waited_for(url, ready, seconds=90):
+    """The runs, once TensorBoard has read so far: it does so in the background."""
+    deadline = time.monotonic() + seconds
+    while not ready(runs := get(f"{url}/runs")["runs"]):
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.3)
+    return runs
 
 
 @pytest.fixture
@@ -281,10 +294,7 @@ def test_tensorboard_keeps_each_of_two_thousand_steps_of_200_layers(tmp_path, se
     size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert size < 10e6
     url = serving(tmp_path, f"--load_fast={fast}")
-    deadline = time.monotonic() + 90
-    while (runs := get(f"{url}/runs")["runs"]) == [] or runs[0]["steps"] < 2000:
-        assert time.monotonic() < deadline, runs  # it reads in the background
-        time.sleep(0.3)
+    runs = waited_for(url, lambda runs: runs and runs[0]["steps"] == 2000)
     (log,) = read_logs(tmp_path)
     assert runs == [run_summary(log)]
     begun = time.monotonic()
@@ -297,15 +307,32 @@ def test_tensorboard_keeps_each_of_two_thousand_steps_of_200_layers(tmp_path, se
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", ["true", "false"])
+def test_a_run_that_was_killed_and_resumed_is_read_as_from_its_files(tmp_path, serving, fast):
+    if fast == "true":
+        pytest.importorskip("tensorboard_data_server")
+    feed(tmp_path, updates(30, 4), end=False)
+    layers, variables = layers_of(5)
+    later = updates(5, 5, first=20, seed=1, layers=(layers[::-1], variables))
+    feed(tmp_path, later, first=20, end=False)
+    url = serving(tmp_path, f"--load_fast={fast}")
+    (log,) = read_logs(tmp_path)
+    runs = waited_for(url, lambda runs: runs and runs[0]["layers"] == 5 and runs[0]["steps"] == 25)
+    assert runs == [run_summary(log)]
+    assert get(f"{url}/run?run=initwatch") == run_answer(log)
+    for quantity in ("delta_rms", "update_ratio"):
+        answer = get(f"{url}/values?run=initwatch&quantity={quantity}")
+        assert answer == values_answer(log, quantity)
+        assert answer["steps"] == list(range(25))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", ["true", "false"])
 def test_a_users_own_number_of_samples_wins(tmp_path, serving, fast):
     if fast == "true":
         pytest.importorskip("tensorboard_data_server")
     feed(tmp_path, updates(300, 2))
     url = serving(tmp_path, f"--load_fast={fast}", "--samples_per_plugin", "initwatch=50")
-    deadline = time.monotonic() + 60
-    while (runs := get(f"{url}/runs")["runs"]) == [] or runs[0]["last_step"] < 299:
-        assert time.monotonic() < deadline, runs
-        time.sleep(0.3)
+    runs = waited_for(url, lambda runs: runs and runs[0]["last_step"] == 299)
     assert runs[0]["steps"] == 50
 
 

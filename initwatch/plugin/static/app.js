@@ -63,7 +63,7 @@ export class App {
       type: "range",
       min: 0,
       "aria-label": "Step of the plot by depth",
-      input: () => this.change({ step: this.store.run(this.state.first).steps[this.slider.value] }),
+      input: () => this.change({ step: this.slided[this.slider.value] }),
     });
     this.stepText = h("output");
     this.depth = h("div", {});
@@ -76,12 +76,13 @@ export class App {
     );
     this.findings = h("div", { class: "finding-lists" });
     this.cardPlace = h("aside", { class: "card", "aria-labelledby": "card-title", hidden: true });
+    this.pictures = h("div", { class: "pictures" }, this.mapPlace, this.depthPlace);
     this.content = h(
       "div",
       { class: "content" },
       this.verdicts,
       this.legend,
-      h("div", { class: "pictures" }, this.mapPlace, this.depthPlace),
+      this.pictures,
       this.findings,
     );
     this.main = h("main", { "data-state": "loading" }, this.toolbar.element, this.alert, this.empty, this.content);
@@ -109,6 +110,7 @@ export class App {
     this.refreshing = true;
     try {
       const runs = await this.api.runs();
+      this.store.retry();
       const { first } = this.state;
       const names = runs.map((run) => run.run);
       const patch = { runs, error: "" };
@@ -154,6 +156,7 @@ export class App {
 
   change(patch) {
     Object.assign(this.state, patch);
+    if (this.state.first === this.state.second) this.state.second = "";
     if ("first" in patch || "second" in patch) {
       Object.assign(this.state, { finding: null, card: null });
       this.loadShown().then(
@@ -172,7 +175,7 @@ export class App {
     const names = run.quantities.map((quantity) => quantity.name);
     const quantity = (SHOWS[finding.symptom] ?? []).find((one) => names.includes(one));
     this.change({
-      finding: { run: name, index },
+      finding: { run: name, index, code: finding.code },
       step: finding.step,
       quantity: quantity ?? this.state.quantity,
     });
@@ -240,7 +243,6 @@ export class App {
       h("button", { type: "button", click: () => this.refresh() }, "Try again"),
     ]);
     this.toolbar.draw();
-    const steps = loaded.length ? store.run(loaded[0]).steps.length : 0;
     this.content.hidden = !loaded.length;
     this.empty.hidden = loaded.length > 0;
     if (!loaded.length) return this.drawEmpty();
@@ -249,9 +251,11 @@ export class App {
       return { name, short: shortName(name), run, prefix: commonPrefix(run.layers.map((l) => l.path)) };
     });
     this.drawVerdicts(shown);
-    if (steps) {
-      this.drawMaps(shown);
-      this.drawDepth(shown);
+    const measured = shown.filter(({ run }) => run.steps.length);
+    this.legend.hidden = this.pictures.hidden = !measured.length;
+    if (measured.length) {
+      this.drawMaps(measured);
+      this.drawDepth(measured);
     }
     replaced(this.findings, [
       shown.map(({ name, short, run, prefix }) =>
@@ -281,7 +285,10 @@ export class App {
   }
 
   chosen(name) {
-    return this.state.finding?.run === name ? this.state.finding.index : null;
+    const { finding } = this.state;
+    // findings may have come before it since
+    const same = this.store.run(name).findings[finding?.index]?.code === finding?.code;
+    return finding?.run === name && same ? finding.index : null;
   }
 
   drawVerdicts(shown) {
@@ -294,7 +301,8 @@ export class App {
 
   drawMaps(shown) {
     const { state, store } = this;
-    const matrices = shown.map(({ name }) => store.matrix(name, state.quantity));
+    const held = shown.map(({ run }) => run.quantities.some(({ name }) => name === state.quantity));
+    const matrices = shown.map(({ name }, k) => (held[k] ? store.matrix(name, state.quantity) : null));
     const there = matrices.filter(Boolean);
     const quantity = shown
       .flatMap(({ run }) => run.quantities)
@@ -348,6 +356,7 @@ export class App {
         run,
         rows,
         matrix: matrices[place],
+        held: held[place],
         quantity,
         scale,
         view: state.view,
@@ -377,6 +386,7 @@ export class App {
       ),
     }));
     const place = nearest(run.steps, state.step);
+    this.slided = run.steps;
     this.slider.max = run.steps.length - 1;
     this.slider.value = place;
     this.slider.setAttribute("aria-valuetext", `step ${run.steps[place]}`);
@@ -403,7 +413,11 @@ export class App {
     if (!there) return this.cardPlace.replaceChildren();
     const { store } = this;
     const quantities = curvesOf(owner.run);
-    const matrices = quantities.map(({ name }) => shown.map((one) => store.matrix(one.name, name)));
+    const matrices = quantities.map(({ name: quantity }) =>
+      shown.map(({ name, run }) =>
+        run.quantities.some((one) => one.name === quantity) ? store.matrix(name, quantity) : null,
+      ),
+    );
     const histograms = store.histograms(open.run, open.path);
     const parts = [owner.run, open.path, step, histograms, ...matrices.flat()];
     const drawn = this.remembered("card", parts, () => {

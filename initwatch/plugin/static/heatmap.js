@@ -95,12 +95,17 @@ export class HeatMap {
         "Arrow keys move, Enter opens the layer, plus and minus zoom, 0 shows all.",
     );
     if (matrix && count) this.paint(shown, width, height, count);
-    else this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    else this.clear();
     this.drawLabels(count, height);
     this.drawLoss(width);
     this.drawFindings(width, height);
     this.drawSteps(width);
     this.drawSelection();
+  }
+
+  clear() {
+    this.drawn = [];
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
   }
 
   paint(shown, width, height, count) {
@@ -309,7 +314,7 @@ export class HeatMap {
     const stacked = this.stacked > 1 ? ` Each row is the mean of up to ${this.stacked} layers.` : "";
     const note = gathered + stacked ? [h("span", { class: "muted" }, gathered + stacked)] : [];
     if (!rows.length) return ["No layer matches the search."];
-    if (!matrix) return ["Loading …"];
+    if (!matrix) return [this.shown.held ? "Loading …" : `This log does not hold ${quantity.name}.`];
     if (!(row >= 0) || row >= rows.length) {
       return [h("span", { class: "muted" }, "Point at a cell, or walk with the arrow keys."), ...note];
     }

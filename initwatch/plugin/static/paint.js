@@ -74,6 +74,8 @@ export function cells(matrix, rows, rowEdges, columnEdges, scale) {
   for (let y = 0; y < height; y += 1) {
     const layers = rows.slice(rowEdges[y], rowEdges[y + 1]).flatMap((row) => row.layers);
     for (let x = 0; x < width; x += 1) {
+      // the newest steps of a training may be known by number before these figures of them come
+      if (columnEdges[x + 1] > matrix.steps.length) break;
       let [sum, numbers, zeros, faults] = [0, 0, 0, 0];
       for (let step = columnEdges[x]; step < columnEdges[x + 1]; step += 1) {
         for (let k = 0; k < layers.length; k += 1) {

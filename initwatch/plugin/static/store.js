@@ -59,11 +59,20 @@ export class Store {
         this.changed();
       },
       (error) => {
-        entry[shelf].delete(key);
+        Object.assign(waiting, { ready: true, failed: true });
         this.changed(error);
       },
     );
     return waiting.value;
+  }
+
+  /** Lets what could not be fetched be asked for again: not before, or each drawing would ask. */
+  retry() {
+    for (const entry of this.entries.values()) {
+      for (const shelf of [entry.matrices, entry.histograms]) {
+        for (const [key, item] of shelf) if (item.failed) shelf.delete(key);
+      }
+    }
   }
 
   /** True if all that was asked for is there. */
