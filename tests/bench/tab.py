@@ -2,11 +2,11 @@
 
     python -m tests.bench.tab [REPETITIONS]
 
-The last line is one JSON object. ``drawn`` is of the tab's own page, from its navigation until map,
-plot by depth and findings are all drawn (TensorBoard's own page loads before); ``bytes`` is what came
-over the wire for it; ``answers`` the longest wait for a quantity; ``cell`` and ``zoom`` the time of one
-key press; ``card`` from the click on a layer until all its curves are drawn. Times in ms: median and
-smallest. ``load`` is the machine's load average behind them.
+The last line is one JSON object. ``drawn`` is of the tab's own page, from its navigation until
+map, plot by depth and findings are all drawn (TensorBoard's own page loads before); ``bytes`` is
+what came over the wire for it; ``answers`` the longest wait for a quantity; ``cell`` and ``zoom``
+the time of one key press; ``card`` from the click on a layer until all its curves are drawn.
+Times in ms: median and smallest. ``load`` is the machine's load average behind them.
 """
 
 import json
