@@ -5,6 +5,8 @@ import { copy } from "./host.js";
 import { codeBlock, glyph, layersText, standing } from "./marks.js";
 import { figure, words } from "./scales.js";
 
+const SAID = 3; // pieces of advice in the verdict
+
 /** One look: what is wrong, where, and what to do. Says as plainly that nothing is. */
 export function verdict(app, name, short, run, prefix) {
   const grave = run.findings.filter((finding) => finding.severity !== "info");
@@ -14,12 +16,14 @@ export function verdict(app, name, short, run, prefix) {
   const state = run.ended ? seen : `training runs, ${seen}`;
   const problems = run.problems.map((text) => h("p", { class: "muted" }, `initwatch: ${text}`));
   if (!grave.length) {
-    const text = run.steps.length ? "Healthy: nothing to report" : "Waiting for the first step";
+    const notes = run.findings.length;
+    const healthy = `Healthy: ${notes ? `${notes} finding${notes > 1 ? "s" : ""} worth knowing` : "nothing to report"}`;
+    const text = run.steps.length ? healthy : "Waiting for the first step";
     return h(
       "section",
       { class: "verdict healthy", "aria-label": `Verdict on ${name}` },
       h("h2", {}, glyph("healthy", 18), h("span", { class: "run-name" }, short), text),
-      h("p", { class: "muted" }, state, run.ended ? "." : ", nothing found so far."),
+      h("p", { class: "muted" }, `${state}.`),
       problems,
     );
   }
@@ -31,7 +35,8 @@ export function verdict(app, name, short, run, prefix) {
   const more = rest
     ? `${rest} more finding${rest > 1 ? "s" : ""}${following ? follows : ""}.`
     : "";
-  const advice = run.advice.find((item) => item.codes.includes(first.code));
+  const advice = run.advice.filter((item) => item.codes.includes(first.code));
+  const tried = [...new Set(advice.filter((item) => item.measured).map((item) => triedText(item.measured)))];
   return h(
     "section",
     { class: `verdict ${first.severity}`, "aria-label": `Verdict on ${name}` },
@@ -52,10 +57,21 @@ export function verdict(app, name, short, run, prefix) {
       " ",
       h("button", { class: "link", type: "button", click: () => app.choose(name, index) }, "Show it"),
     ),
-    advice
-      ? h("div", { class: "todo" }, h("span", {}, "What to do:"), codeBlock(advice.code, copy))
+    advice.slice(0, SAID).map((item) =>
+      h(
+        "div",
+        { class: "todo" },
+        h("span", {}, "What to do:"),
+        codeBlock(item.code, copy),
+        advice.length > 1 && item.layers.length
+          ? h("span", { class: "muted" }, `for ${layersText(item.layers, prefix)}`)
+          : null,
+      ),
+    ),
+    advice.length > SAID
+      ? h("p", { class: "muted" }, `${advice.length - SAID} more in the list below.`)
       : null,
-    advice?.measured ? h("p", { class: "muted" }, `Tried on a batch: ${triedText(advice.measured)}.`) : null,
+    tried.length ? h("p", { class: "muted" }, `Tried on a batch: ${tried.join("; ")}.`) : null,
     h("p", { class: "muted" }, `${state}.`),
     problems,
   );
@@ -148,7 +164,12 @@ export function findingList(app, name, short, run, prefix, chosen) {
       h("p", {}, finding.message),
       layers,
       evidence,
-      advice.map((item) => codeBlock(item.code, copy)),
+      advice.map((item) => [
+        codeBlock(item.code, copy),
+        item.layers.length
+          ? h("span", { class: "muted" }, `for ${layersText(item.layers, prefix)}`)
+          : null,
+      ]),
     );
   });
   const notJudged = run.abstained.length

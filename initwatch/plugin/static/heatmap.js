@@ -27,7 +27,7 @@ export class HeatMap {
     this.canvas = h("canvas", { class: "cells" });
     this.band = h("div", { class: "band-row" });
     this.line = h("div", { class: "band-column" });
-    this.brush = h("div", { class: "brush" });
+    this.brush = h("div", { class: "brush", hidden: true });
     this.bars = h("div", { class: "bars" });
     this.plot = h(
       "div",
@@ -41,7 +41,6 @@ export class HeatMap {
         pointermove: (event) => this.move(event),
         pointerup: (event) => this.release(event),
         pointerleave: () => this.hover(null),
-        wheel: (event) => this.wheel(event),
         dblclick: () => this.app.change({ view: { x: [0, 1], y: [0, 1] } }),
       },
       this.canvas,
@@ -50,9 +49,7 @@ export class HeatMap {
       this.line,
       this.brush,
     );
-    this.plot.addEventListener("wheel", (event) => event.ctrlKey && event.preventDefault(), {
-      passive: false,
-    });
+    this.plot.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.labels = h("div", { class: "labels" });
     this.lossTitle = h("div", { class: "side" });
     this.loss = h("div", { class: "loss" });
@@ -302,9 +299,10 @@ export class HeatMap {
     const [w, hgt] = [this.width / (this.to - this.from), this.height / (this.bottom - this.top)];
     const wide = Math.max(w, 2);
     this.line.hidden = !inside;
-    this.line.style.cssText += `;left:${this.x(step) - wide / 2}px;width:${wide}px`;
+    Object.assign(this.line.style, { left: `${this.x(step) - wide / 2}px`, width: `${wide}px` });
     this.band.hidden = !(row >= this.top && row < this.bottom);
-    this.band.style.cssText += `;top:${(row - this.top) * hgt}px;height:${Math.max(hgt, 2)}px`;
+    const [top, height] = [`${(row - this.top) * hgt}px`, `${Math.max(hgt, 2)}px`];
+    Object.assign(this.band.style, { top, height });
     this.readout.replaceChildren(...this.read(step, row));
   }
 
@@ -363,9 +361,12 @@ export class HeatMap {
     const tall = Math.abs(a.y - b.y) * this.height;
     this.dragged = wide > 6 || tall > 6;
     this.brush.hidden = !this.dragged;
-    this.brush.style.cssText +=
-      `;left:${100 * Math.min(a.x, b.x)}%;top:${100 * Math.min(a.y, b.y)}%` +
-      `;width:${wide}px;height:${tall}px`;
+    Object.assign(this.brush.style, {
+      left: `${100 * Math.min(a.x, b.x)}%`,
+      top: `${100 * Math.min(a.y, b.y)}%`,
+      width: `${wide}px`,
+      height: `${tall}px`,
+    });
   }
 
   release(event) {
@@ -392,6 +393,7 @@ export class HeatMap {
 
   wheel(event) {
     if (!event.ctrlKey) return; // the page scrolls
+    event.preventDefault(); // or the browser zooms the page
     this.zoom(event.deltaY > 0 ? 1.25 : 0.8, this.cellAt(event), event.shiftKey ? "x" : "y");
   }
 
