@@ -265,8 +265,9 @@ export class App {
       ),
     ]);
     this.drawCard(shown);
-    this.main.dataset.state = state.error ? "error" : store.settled ? "ready" : "loading";
-    if (store.settled) performance.mark("initwatch drawn");
+    const settled = store.settled && loaded.length === this.names().length;
+    this.main.dataset.state = state.error ? "error" : settled ? "ready" : "loading";
+    if (settled) performance.mark("initwatch drawn");
   }
 
   drawEmpty() {
