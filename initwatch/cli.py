@@ -37,9 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="write everything the log holds as JSON instead (to the terminal without FILE)",
     )
+    report.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the pictures of TensorBoard's initwatch tab as one page that needs neither "
+        "server nor network",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.command == "report":
-        return report_on(chosen.logdir, chosen.json)
+        return report_on(chosen.logdir, chosen.json, chosen.html)
     if chosen.command == "rules":
         for rule in CATALOGUE:
             print(f"{rule.code}  {rule.symptom:<22} {rule.summary}")
@@ -53,12 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _fault(f"no rule {chosen.rule!r}; there are {known}")
 
 
-def report_on(logdir: Path, json_file: Path | None) -> int:
-    """Prints the report of the runs under ``logdir``, or writes what they hold as JSON."""
+def report_on(logdir: Path, json_file: Path | None, html_file: Path | None = None) -> int:
+    """Prints the report of the runs under ``logdir``, or writes what they hold as JSON or HTML."""
     # here and not above: TensorBoard's messages and rich take a second to load
     from initwatch.outlets.console import ConsoleOutlet
     from initwatch.plugin.answers import gathered
     from initwatch.plugin.log import NewerLogError, read_logs
+    from initwatch.plugin.page import page
 
     if not logdir.is_dir():
         return _fault(f"{str(logdir)!r} is no folder. Give the one that InitWatch(log_dir) wrote.")
@@ -71,15 +79,17 @@ def report_on(logdir: Path, json_file: Path | None) -> int:
             f"no initwatch log under {str(logdir)!r}. Give a folder that InitWatch(log_dir) of "
             "this version wrote; `tensorboard --logdir` shows what else is there."
         )
-    if json_file is not None:
-        text = json.dumps(gathered(logs), allow_nan=False)
+    try:
+        if html_file is not None:
+            size = html_file.write_text(page(logs), encoding="utf-8")
+            print(f"{html_file}: {size / 1e6:.1f} MB, for any browser")
         if json_file == Path("-"):
-            print(text)
-            return 0
-        try:
-            json_file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            return _fault(f"{str(json_file)!r} cannot be written ({error.strerror or error}).")
+            print(json.dumps(gathered(logs), allow_nan=False))
+        elif json_file is not None:
+            json_file.write_text(json.dumps(gathered(logs), allow_nan=False), encoding="utf-8")
+    except OSError as error:
+        return _fault(f"{error.filename!r} cannot be written ({error.strerror or error}).")
+    if json_file is not None or html_file is not None:
         return 0
     console = ConsoleOutlet()
     for log in logs:

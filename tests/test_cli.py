@@ -165,9 +165,10 @@ def test_report_says_what_is_wrong_with_a_folder(tmp_path, capsys):
         assert folder in captured.err
 
 
-def test_report_says_that_a_file_cannot_be_written(logs, capsys):
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_report_says_that_a_file_cannot_be_written(logs, capsys, option):
     log_dir, _ = logs
-    assert main(["report", str(log_dir), "--json", str(log_dir)]) == 2
+    assert main(["report", str(log_dir), option, str(log_dir)]) == 2
     assert "cannot be written (Is a directory)" in capsys.readouterr().err
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from initwatch.plugin.encoding import portable
-from initwatch.plugin.log import RunLog
+from initwatch.plugin.encoding import UNKNOWN, numbers, portable
+from initwatch.plugin.log import DERIVED, RunLog
 from initwatch.plugin.metadata import SCHEMA, histogram_tag
 from initwatch.records.report import closing_lines, finding_lines
 
@@ -75,11 +77,7 @@ def values_answer(log: RunLog, quantity: str) -> dict[str, Any]:
     Raises:
         UnknownNameError: if the log has no such quantity.
     """
-    by_layer = [e["name"] for e in quantities(log) if e["subject"] != "step"]
-    if quantity not in by_layer:
-        raise UnknownNameError(
-            f"the run {log.run!r} has no quantity {quantity!r}; it has {', '.join(by_layer)}"
-        )
+    _check(log, quantity)
     paths = [layer["path"] for layer in log.model["layers"]]
     rows: dict[int, list[Any]] = {}
     for digest, steps in log.decoded.items():
@@ -90,13 +88,49 @@ def values_answer(log: RunLog, quantity: str) -> dict[str, Any]:
             values = _moved(values, [x["path"] for x in log.models[digest]["layers"]], paths)
         rows.update(zip(steps.steps, values.tolist(), strict=True))
     nothing = [None] * len(paths)
-    numbers = log.step_numbers
+    logged = log.step_numbers
     return {
         "run": log.run,
         "quantity": quantity,
-        "steps": numbers,
-        "values": [rows.get(step, nothing) for step in numbers],
+        "steps": logged,
+        "values": [rows.get(step, nothing) for step in logged],
     }
+
+
+def values_text(log: RunLog, quantity: str) -> str:
+    """``values_answer`` as JSON, some times as fast: numbers of one code have one text.
+
+    Raises:
+        UnknownNameError: if the log has no such quantity.
+    """
+    _check(log, quantity)
+    if len(log.decoded) != 1 or quantity in DERIVED:
+        return compact(values_answer(log, quantity))
+    codes = log.decoded[log.digest].codes_of(quantity)
+    rows = ",".join(f"[{','.join(row)}]" for row in _texts()[codes].tolist())
+    head = compact({"run": log.run, "quantity": quantity, "steps": log.step_numbers})
+    return f'{head[:-1]},"values":[{rows}]}}'
+
+
+def compact(content: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+@cache
+def _texts() -> NDArray[np.object_]:
+    """The JSON text of each code: object[65536]."""
+    codes = np.arange(2**16, dtype=np.uint16)
+    shown = _shown(numbers(codes), codes != UNKNOWN)
+    return np.array([json.dumps(value) for value in shown.tolist()], dtype=object)
+
+
+def _check(log: RunLog, quantity: str) -> None:
+    by_layer = [e["name"] for e in quantities(log) if e["subject"] != "step"]
+    if quantity not in by_layer:
+        raise UnknownNameError(
+            f"the run {log.run!r} has no quantity {quantity!r}; it has {', '.join(by_layer)}"
+        )
 
 
 def histograms_answer(log: RunLog, layer: str) -> dict[str, Any]:
@@ -190,14 +224,14 @@ def _chosen(answer: dict[str, Any], most_steps: int | None) -> list[int]:
 
 
 def _per_step(log: RunLog) -> dict[str, list[Any]]:
-    numbers = log.step_numbers
+    logged = log.step_numbers
     found: dict[str, dict[int, float]] = {}
     for steps in log.decoded.values():
         for name, values in steps.of_step().items():
             found.setdefault(name, {}).update(zip(steps.steps, values.tolist(), strict=True))
     out: dict[str, list[Any]] = {}
     for name, by_step in found.items():
-        series = [by_step.get(step) for step in numbers]
+        series = [by_step.get(step) for step in logged]
         if name != "loss":  # of which NaN is a figure; of the others it says: not measured
             series = [None if value is None or value != value else value for value in series]
         if any(value is not None for value in series):

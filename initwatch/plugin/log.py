@@ -69,17 +69,21 @@ class Steps:
 
     def by_layer(self, quantity: str) -> tuple[Float, NDArray[np.bool_]]:
         """float64[steps, layers], and where there is a number: bool[steps, layers]."""
-        source = DERIVED.get(quantity, quantity)
-        _, part, places = next(entry for entry in columns_of(self.model) if entry[0] == source)
-        layers = self.model["layers"]
-        codes = np.full((len(self.steps), len(layers)), UNKNOWN, np.uint16)
-        codes[:, places] = self.codes[:, part]
+        codes = self.codes_of(DERIVED.get(quantity, quantity))
         values = numbers(codes)
+        layers = self.model["layers"]
         if quantity == "delta_norm":
             values = values * np.sqrt([layer["outputs"] for layer in layers])
         elif quantity == "gradient_norm":
             values = values * np.sqrt([np.prod(layer["shape"] or [0]) for layer in layers])
         return values, codes != UNKNOWN
+
+    def codes_of(self, quantity: str) -> NDArray[np.uint16]:
+        """uint16[steps, layers] of a quantity that is stored, for ``encoding.numbers``."""
+        _, part, places = next(entry for entry in columns_of(self.model) if entry[0] == quantity)
+        codes = np.full((len(self.steps), len(self.model["layers"])), UNKNOWN, np.uint16)
+        codes[:, places] = self.codes[:, part]
+        return codes
 
 
 def columns_of(model: dict[str, Any]) -> Iterator[tuple[str, slice, list[int]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import mimetypes
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,10 @@ from werkzeug import wrappers
 
 from initwatch.plugin.answers import (
     UnknownNameError,
+    compact,
     histograms_answer,
     run_answer,
-    values_answer,
+    values_text,
 )
 from initwatch.plugin.log import NewerLogError
 from initwatch.plugin.metadata import PLUGIN_NAME
@@ -58,7 +58,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
         routes: dict[str, Callable[[wrappers.Request], wrappers.Response]] = {
             "/runs": self.serve_runs,
             "/run": lambda request: self._of_run(request, run_answer),
-            "/values": lambda request: self._of_run(request, values_answer, "quantity"),
+            "/values": lambda request: self._of_run(request, values_text, "quantity"),
             "/histograms": lambda request: self._of_run(request, histograms_answer, "layer"),
             "/static/*": self.serve_static,
         }
@@ -116,7 +116,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
 
 def _answer(request: wrappers.Request, content: Any, code: int = 200) -> wrappers.Response:
     # as text: TensorBoard would walk through every number of a dictionary in Python
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    text = content if isinstance(content, str) else compact(content)
     return _response(request, text, "application/json", code)
 
 

@@ -10,6 +10,7 @@ import urllib.request
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.application import TensorBoardWSGI
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -25,9 +26,11 @@ from initwatch.plugin.answers import (
     run_answer,
     run_summary,
     values_answer,
+    values_text,
 )
 from initwatch.plugin.log import read_logs
 from initwatch.plugin.plugin import InitwatchLoader
+from initwatch.records import Statistic
 from tests.outlets.feed import feed, layers_of, updates
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +73,9 @@ def test_answers_are_those_of_the_files(logged):
     assert asked(client, "runs") == (200, {"runs": [run_summary(log) for log in logs]})
     for log in logs:
         assert asked(client, "run", run=log.run) == (200, run_answer(log))
-        for quantity in ("delta_rms", "update_ratio", "gradient_norm"):
+        by_layer = [e["name"] for e in run_answer(log)["quantities"] if e["subject"] != "step"]
+        assert {"delta_rms", "update_ratio", "gradient_norm", "delta_non_finite"} <= {*by_layer}
+        for quantity in by_layer:
             answer = asked(client, "values", run=log.run, quantity=quantity)
             assert answer == (200, values_answer(log, quantity))
         answer = asked(client, "histograms", run=log.run, layer="net/dense_1")
@@ -239,6 +244,7 @@ SERVER = """
 import sys, threading
 from tensorboard import default, program
 from initwatch.plugin.plugin import InitwatchLoader
+from initwatch.records import Statistic
 sys.modules["tensorflow"] = None  # it takes seconds to load, and is not needed
 server = program.TensorBoard(plugins=[*default.get_static_plugins(), InitwatchLoader])
 server.configure(sys.argv)
@@ -328,3 +334,21 @@ def test_a_users_own_number_of_samples_wins(tmp_path, serving, fast):
     url = serving(tmp_path, f"--load_fast={fast}", "--samples_per_plugin", "initwatch=50")
     runs = waited_for(url, lambda runs: runs and runs[0]["last_step"] == 299)
     assert runs[0]["steps"] == 50
+
+
+def test_figures_are_told_alike_as_text_and_as_a_dictionary(tmp_path):
+    """Of every kind of number, and of a run that was resumed with other layers."""
+    first, *rest = updates(4, 6)
+    odd = [0.0, -1.5, np.inf, -np.inf, np.nan, 1e-30]
+    first.values[Statistic.ACTIVATION_RMS][:] = odd
+    first.values[Statistic.ACTIVATION_NON_FINITE][4] = 3.0
+    feed(tmp_path / "a", [first, *rest])
+    feed(tmp_path / "b", updates(3, 4))
+    feed(tmp_path / "b", updates(3, 5, first=3, seed=2), first=3)
+    for log in read_logs(tmp_path):
+        for quantity in ("activation_rms", "delta_norm", "weight_std"):
+            told = json.loads(values_text(log, quantity))
+            assert told == json.loads(json.dumps(values_answer(log, quantity)))
+    row = values_answer(read_logs(tmp_path)[0], "activation_rms")["values"][0]
+    assert row[0] == 0.0
+    assert row[2:4] == ["Infinity", "-Infinity"]
