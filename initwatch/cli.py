@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +18,17 @@ from initwatch.diagnosis.rule import Rule
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; gives the exit status."""
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough; Python would flush once more at its end, and fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="initwatch", description=inspect.getdoc(initwatch))
     parser.add_argument("--version", action="version", version=initwatch.__version__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -42,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         metavar="FILE",
         help="write the pictures of TensorBoard's initwatch tab as one page that needs neither "
-        "server nor network",
+        "server nor network (to the terminal if FILE is -)",
     )
     chosen = parser.parse_args(arguments)
     if chosen.command == "report":
@@ -80,13 +92,13 @@ def report_on(logdir: Path, json_file: Path | None, html_file: Path | None = Non
             "this version wrote; `tensorboard --logdir` shows what else is there."
         )
     try:
-        if html_file is not None:
-            size = html_file.write_text(page(logs), encoding="utf-8")
-            print(f"{html_file}: {size / 1e6:.1f} MB, for any browser")
-        if json_file == Path("-"):
-            print(json.dumps(gathered(logs), allow_nan=False))
-        elif json_file is not None:
-            json_file.write_text(json.dumps(gathered(logs), allow_nan=False), encoding="utf-8")
+        if html_file is not None and _written(html_file, page(logs)):
+            size = html_file.stat().st_size
+            print(f"{html_file}: {size / 1e6:.1f} MB, for any browser", file=sys.stderr)
+        if json_file is not None:
+            _written(json_file, json.dumps(gathered(logs), allow_nan=False) + "\n")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _fault(f"{error.filename!r} cannot be written ({error.strerror or error}).")
     if json_file is not None or html_file is not None:
@@ -99,6 +111,15 @@ def report_on(logdir: Path, json_file: Path | None, html_file: Path | None = Non
             print("The run is going on, or did not end: this is what it has logged.")
         console.show(log.report, log.state.get("changes", []))
     return 0
+
+
+def _written(path: Path, text: str) -> bool:
+    """Writes a file, or to the terminal if it is ``-``; True if it was a file."""
+    if path == Path("-"):
+        print(text, end="")
+        return False
+    path.write_text(text, encoding="utf-8")
+    return True
 
 
 def _fault(message: str) -> int:

@@ -165,6 +165,26 @@ def test_report_says_what_is_wrong_with_a_folder(tmp_path, capsys):
         assert folder in captured.err
 
 
+def test_report_goes_to_the_terminal_by_a_dash(logs, capsys):
+    log_dir, _ = logs
+    page = log_dir / "page.html"
+    assert main(["report", str(log_dir), "--json", "-", "--html", str(page)]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == gathered(read_logs(log_dir))
+    assert str(page) in captured.err
+    assert main(["report", str(log_dir), "--html", "-"]) == 0
+    assert capsys.readouterr().out == page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", [[], ["--json"], ["--html", "-"]])
+def test_a_reader_that_has_had_enough_is_no_fault(logs, option):
+    command = [sys.executable, "-m", "initwatch", "report", str(logs[0]), *option]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run.stdout.close()
+    assert run.stderr.read() == b""
+    assert run.wait(30) == 0
+
+
 @pytest.mark.parametrize("option", ["--json", "--html"])
 def test_report_says_that_a_file_cannot_be_written(logs, capsys, option):
     log_dir, _ = logs

@@ -45,15 +45,17 @@ def run_answer(log: RunLog) -> dict[str, Any]:
         "schema": SCHEMA,
         "run": log.run,
         "ended": log.ended,
+        "begin": log.begin,
         "layers": log.model["layers"],
         "quantities": quantities(log),
         "steps": log.step_numbers,
         "per_step": _per_step(log),
-        "theory": log.theories.get(log.digest),
+        "theory": [{"step": step, **line} for step, line in log.theories.get(log.digest, [])],
         **{
             name: state.get(name, [])
-            for name in ("findings", "advice", "trials", "changes", "abstained", "problems")
+            for name in ("findings", "advice", "trials", "changes", "abstained")
         },
+        "problems": log.problems,
         "text": "\n".join(text_lines(log)),
     }
 
@@ -97,6 +99,33 @@ def values_answer(log: RunLog, quantity: str) -> dict[str, Any]:
     }
 
 
+def layer_answer(log: RunLog, layer: str) -> dict[str, Any]:
+    """Every quantity of one layer at every logged step.
+
+    Raises:
+        UnknownNameError: if the run has no such layer.
+    """
+    _check_layer(log, layer)
+    logged = log.step_numbers
+    found: dict[str, dict[int, Any]] = {}
+    for digest, steps in log.decoded.items():
+        paths = [entry["path"] for entry in log.models[digest]["layers"]]
+        if layer not in paths:
+            continue
+        place = paths.index(layer)
+        for name in steps.names:
+            values, known = steps.by_layer(name)
+            shown = _shown(values[:, place], known[:, place])
+            rows = zip(steps.steps, shown.tolist(), strict=True)
+            found.setdefault(name, {}).update(rows)
+    return {
+        "run": log.run,
+        "layer": layer,
+        "steps": logged,
+        "values": {name: [rows.get(step) for step in logged] for name, rows in found.items()},
+    }
+
+
 def values_text(log: RunLog, quantity: str) -> str:
     """``values_answer`` as JSON, some times as fast: numbers of one code have one text.
 
@@ -104,7 +133,7 @@ def values_text(log: RunLog, quantity: str) -> str:
         UnknownNameError: if the log has no such quantity.
     """
     _check(log, quantity)
-    if len(log.decoded) != 1 or quantity in DERIVED:
+    if list(log.decoded) != [log.digest] or quantity in DERIVED:
         return compact(values_answer(log, quantity))
     codes = log.decoded[log.digest].codes_of(quantity)
     rows = ",".join(f"[{','.join(row)}]" for row in _texts()[codes].tolist())
@@ -133,16 +162,20 @@ def _check(log: RunLog, quantity: str) -> None:
         )
 
 
+def _check_layer(log: RunLog, layer: str) -> None:
+    paths = [entry["path"] for entry in log.model["layers"]]
+    if layer not in paths:
+        shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
+        raise UnknownNameError(f"the run {log.run!r} has no layer {layer!r}; it has {shown}")
+
+
 def histograms_answer(log: RunLog, layer: str) -> dict[str, Any]:
     """The histograms of a layer's output and of its variables.
 
     Raises:
         UnknownNameError: if the run has no such layer.
     """
-    paths = [entry["path"] for entry in log.model["layers"]]
-    if layer not in paths:
-        shown = ", ".join(paths[:8]) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
-        raise UnknownNameError(f"the run {log.run!r} has no layer {layer!r}; it has {shown}")
+    _check_layer(log, layer)
     found = []
     for tag, quantity, variable in histogram_tags(log.histograms, layer):
         for step, buckets in log.histograms[tag]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,9 @@ from initwatch.records import Advice, Finding, Report
 Float = NDArray[np.float64]
 # tag to (step, wall time, tensor as NumPy has it), in the order in which they were written
 Tensors = Mapping[str, Sequence[tuple[int, float, Any]]]
+
+# What unpacking raises where bytes were damaged: TensorBoard's fast loading checks no checksums.
+_DAMAGE = (zlib.error, ValueError)
 
 # quantities that follow from what is stored: RMS x sqrt(number of elements)
 DERIVED = {"delta_norm": "delta_rms", "gradient_norm": "gradient_rms"}
@@ -104,17 +108,19 @@ class RunLog:
         run: its name as TensorBoard has it.
         models: digest to description, see ``outlets.tab_log``; the newest last.
         packed: digest to the packed steps.
-        theories: digest to the newest prediction.
+        theories: digest to the predictions, each with the step whose weights it is of.
         state: the newest report as a dictionary, empty before there is one.
         histograms: tag to (step, float64[bins, 3]).
+        begin: step of the newest fit's first record.
     """
 
     run: str
     models: dict[str, dict[str, Any]]
     packed: dict[str, list[tuple[int, bytes]]]
-    theories: dict[str, dict[str, Any]]
+    theories: dict[str, list[tuple[int, dict[str, Any]]]]
     state: dict[str, Any]
     histograms: dict[str, list[tuple[int, Float]]]
+    begin: int = 0
 
     @property
     def digest(self) -> str:
@@ -128,9 +134,19 @@ class RunLog:
 
     @property
     def step_numbers(self) -> list[int]:
-        """All logged steps, ascending."""
-        known = [self.packed.get(name, []) for name in self.models]
-        return sorted({step for steps in known for step, _ in steps})
+        """All logged steps that can be read, ascending."""
+        return sorted({step for steps in self.decoded.values() for step in steps.steps})
+
+    @property
+    def problems(self) -> list[str]:
+        """Faults of initwatch's own in the newest fit, and damage of the log."""
+        packed = {step for name in self.models for step, _ in self.packed.get(name, [])}
+        lost = len(packed) - len(self.step_numbers)
+        told: list[str] = list(self.state.get("problems", []))
+        if lost:
+            steps = "step is" if lost == 1 else "steps are"
+            told.append(f"{lost} logged {steps} damaged in the file and left out")
+        return told
 
     @property
     def ended(self) -> bool:
@@ -152,26 +168,31 @@ class RunLog:
             steps_seen=state["steps_seen"] if self.ended else len(steps),
             last_step=state["last_step"] if self.ended else last_step,
             abstained=dict(line.split(": ", 1) for line in state.get("abstained", [])),
-            problems=state.get("problems", []),
+            problems=self.problems,
         )
 
     @cached_property
     def decoded(self) -> dict[str, Steps]:
         """Digest to the logged steps of that model."""
-        return {
-            name: _decoded(model, self.packed[name])
-            for name, model in self.models.items()
-            if self.packed.get(name)
+        found = {
+            name: _decoded(model, self.packed.get(name, [])) for name, model in self.models.items()
         }
+        return {name: steps for name, steps in found.items() if steps.steps}
 
 
 def _decoded(model: dict[str, Any], packed: list[tuple[int, bytes]]) -> Steps:
     packed = sorted(dict(packed).items())  # of a step that stands twice, the later one
     m, n = len(model["columns"]["step"]), max((part.stop for _, part, _ in columns_of(model)))
     per_step, codes = np.empty((len(packed), m)), np.empty((len(packed), n), np.uint16)
-    for i, (_, data) in enumerate(packed):
-        per_step[i], codes[i] = unpack(data, m, n)
-    return Steps(model, [step for step, _ in packed], per_step, codes)
+    steps: list[int] = []
+    for step, data in packed:
+        try:
+            row = unpack(data, m, n)
+        except _DAMAGE:
+            continue  # ``RunLog.problems`` counts it
+        per_step[len(steps)], codes[len(steps)] = row
+        steps.append(step)
+    return Steps(model, steps, per_step[: len(steps)], codes[: len(steps)])
 
 
 def _finding(entry: dict[str, Any]) -> Finding:
@@ -204,34 +225,54 @@ def assembled(run: str, tensors: Tensors) -> RunLog | None:
     Raises:
         NewerLogError: if a later initwatch wrote it.
     """
-    log = RunLog(run, {}, {}, {}, {}, {})
-    for tag, series in _standing(tensors):
+    begins = _begins(tensors)
+    log = RunLog(run, {}, {}, {}, {}, {}, begin=max(begins, default=(0.0, 0))[1])
+    for tag, series in _standing(tensors, begins):
         parsed = parsed_tab_tag(tag)
         if tag == STATE_TAG:
-            log.state.update(unpack_json(_bytes(series[-1][1])))
+            for _, state in _unpacked(series)[-1:]:
+                log.state.update(state)
         elif parsed is None:
             log.histograms[tag] = [(step, tensor) for step, tensor in series if tensor.ndim == 2]
         elif parsed[0] == STEPS:
             log.packed[parsed[1]] = [(step, _bytes(tensor)) for step, tensor in series]
         elif parsed[0] == THEORY:
-            log.theories[parsed[1]] = unpack_json(_bytes(series[-1][1]))
+            log.theories[parsed[1]] = _unpacked(series)
         elif parsed[0] == MODEL:
-            log.models[parsed[1]] = _readable(run, unpack_json(_bytes(series[-1][1])))
+            for _, model in _unpacked(series)[-1:]:
+                log.models[parsed[1]] = _readable(run, model)
     return log if log.models else None
 
 
-def _standing(tensors: Tensors) -> Iterator[tuple[str, list[tuple[int, Any]]]]:
-    """Without what a resumed run has taken back: steps beyond the one at which it began.
+def _unpacked(series: Sequence[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """(step, content) of those that are whole: an older report is better than none."""
+    found = []
+    for step, tensor in series:
+        try:
+            found.append((step, unpack_json(_bytes(tensor))))
+        except _DAMAGE:
+            continue
+    return found
 
-    Every fit begins with the description of its model. TensorBoard's fast loading takes back
-    within a tag only, and a model of other layers has tags of its own.
-    """
-    begins = [
+
+def _begins(tensors: Tensors) -> list[tuple[float, int]]:
+    """(time, step) of each fit's beginning: every fit begins with the description of its model."""
+    return [
         (time, step)
         for tag, series in tensors.items()
         if (parsed_tab_tag(tag) or ("",))[0] == MODEL
         for step, time, _ in series
     ]
+
+
+def _standing(
+    tensors: Tensors, begins: Sequence[tuple[float, int]]
+) -> Iterator[tuple[str, list[tuple[int, Any]]]]:
+    """Without what a resumed run has taken back: steps beyond the one at which it began.
+
+    TensorBoard's fast loading takes back within a tag only, and a model of other layers has tags
+    of its own.
+    """
     for tag, series in tensors.items():
         standing = [
             (step, tensor)

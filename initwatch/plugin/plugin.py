@@ -17,6 +17,7 @@ from initwatch.plugin.answers import (
     UnknownNameError,
     compact,
     histograms_answer,
+    layer_answer,
     run_answer,
     values_text,
 )
@@ -59,6 +60,7 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
             "/runs": self.serve_runs,
             "/run": lambda request: self._of_run(request, run_answer),
             "/values": lambda request: self._of_run(request, values_text, "quantity"),
+            "/layer": lambda request: self._of_run(request, layer_answer, "layer"),
             "/histograms": lambda request: self._of_run(request, histograms_answer, "layer"),
             "/static/*": self.serve_static,
         }
@@ -74,10 +76,11 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
     # ------------------------------------------------------------------ routes
 
     def serve_runs(self, request: wrappers.Request) -> wrappers.Response:
-        """Summaries of all runs."""
+        """Summaries of all runs, and why others are not among them."""
         context = plugin_util.context(request.environ)
         experiment = plugin_util.experiment_id(request.environ)
-        return _answer(request, {"runs": self._provided.summaries(context, experiment)})
+        summaries, refused = self._provided.summaries(context, experiment)
+        return _answer(request, {"runs": summaries, "refused": refused})
 
     def serve_static(self, request: wrappers.Request) -> wrappers.Response:
         """A file of the tab."""
@@ -100,14 +103,15 @@ class InitwatchPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboar
             return _refusal(request, 400, f"{', '.join(missing)} missing; expected {wanted}")
         context = plugin_util.context(request.environ)
         experiment = plugin_util.experiment_id(request.environ)
-        run, layer = given["run"], given.get("layer")
+        run = given["run"]
         assert run is not None
         try:
             log = self._provided.log(context, experiment, run)
             if log is None:
                 known = ", ".join(self._provided.runs(context, experiment)) or "none at all"
                 raise UnknownNameError(f"no run {run!r} with an initwatch log; there is {known}")
-            if layer is not None:
+            if answer is histograms_answer:
+                layer = request.args["layer"]
                 log = self._provided.with_histograms(context, experiment, log, layer)
             return _answer(request, answer(log, *(given[name] for name in names)))
         except (UnknownNameError, NewerLogError) as error:

@@ -28,7 +28,7 @@ class Provided:
     def __init__(self, data_provider: provider.DataProvider) -> None:
         self._provider = data_provider
         self._logs: dict[tuple[str, str], tuple[object, RunLog | None]] = {}
-        self._summaries: dict[tuple[str, str], tuple[object, dict[str, Any] | None]] = {}
+        self._summaries: dict[tuple[str, str], tuple[object, dict[str, Any] | str | None]] = {}
 
     def runs(self, context: Any, experiment: str) -> dict[str, object]:
         """Runs that have a model described, by name; to each what tells its states apart."""
@@ -43,21 +43,25 @@ class Provided:
             if any((parsed_tab_tag(tag) or ("",))[0] == MODEL for tag in tags)
         }
 
-    def summaries(self, context: Any, experiment: str) -> list[dict[str, Any]]:
-        """``run_summary`` of every run; those of a later initwatch are left out."""
-        found = []
+    def summaries(
+        self, context: Any, experiment: str
+    ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+        """``run_summary`` of every run, and of those of a later initwatch ``run`` and ``error``."""
+        found, refused = [], []
         for run, state in self.runs(context, experiment).items():
             known = self._summaries.get((experiment, run))
             if known is None or known[0] != state:
                 try:
                     log = self._log(context, experiment, run, state)
                     known = state, run_summary(log) if log is not None else None
-                except NewerLogError:
-                    known = state, None  # the reason is told to who asks for this run
+                except NewerLogError as error:
+                    known = state, str(error)
                 self._summaries[experiment, run] = known
-            if known[1] is not None:
+            if isinstance(known[1], str):
+                refused.append({"run": run, "error": known[1]})
+            elif known[1] is not None:
                 found.append(known[1])
-        return found
+        return found, refused
 
     def log(self, context: Any, experiment: str, run: str) -> RunLog | None:
         """A run without its histograms; None if there is no log of ours of that name.

@@ -182,7 +182,8 @@ def abbreviated(layers: list[str]) -> str:
 
 def closing_line(report: Report) -> str:
     """One line on the whole run."""
-    seen = f"{report.steps_seen} steps measured up to step {report.last_step}"
+    steps = "step" if report.steps_seen == 1 else "steps"
+    seen = f"{report.steps_seen} {steps} measured up to step {report.last_step}"
     if report.steps_seen == 0:
         return "initwatch: no step was measured."
     counts = [

@@ -50,9 +50,10 @@ def profile(model, tmp_path, scale=1.0):
     paths = [layer["path"].split("/")[-1] for layer in answer["layers"]]
     forward = np.array(values_answer(log, "activation_rms")["values"][0], float)
     backward = np.array(values_answer(log, "delta_rms")["values"][0], float)
-    if answer["theory"] is None:
+    if not answer["theory"]:
         return paths, None, None
-    told = {name: np.array(line, float) for name, line in answer["theory"].items()}
+    (line,) = answer["theory"]
+    told = {name: np.array(line[name], float) for name in ("forward", "backward")}
     pairs = []
     for signal, line, reference in (
         (forward, told["forward"], 0),

@@ -113,7 +113,9 @@ def test_weights_drawn_anew_have_another_line(tmp_path):
     before = line(tmp_path / "before", given)
     after = line(tmp_path / "after", [*given[:2], told, *given[2:]])
     assert before == line(tmp_path / "alone", given[:1])
-    assert after != before
+    assert after[0] == before[0]
+    assert [step for step, _ in after] == [0, given[2].step]
+    assert after[1] != before[0]
 
 
 def test_weights_that_were_trained_before_have_none(tmp_path):

@@ -71,7 +71,7 @@ def test_the_tab_reads_what_the_fit_reported(logged):
     assert [entry["name"] for entry in answer["trials"]][:2] == ["signal ratio", "gradient ratio"]
     assert answer["layers"][0]["initializer"] == advice["current"]
     assert answer["layers"][0]["argument"] == "kernel_initializer"
-    assert answer["theory"] is not None
+    assert answer["theory"]
 
 
 def texts(accumulator, tag):

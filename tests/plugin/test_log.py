@@ -1,5 +1,6 @@
 """A log is read back from its files as it was written."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,13 +15,15 @@ from initwatch.plugin.answers import (
     gathered,
     histogram_tags,
     histograms_answer,
+    layer_answer,
     rounded,
     run_answer,
     run_summary,
     values_answer,
+    values_text,
 )
 from initwatch.plugin.encoding import MAX_RELATIVE_ERROR
-from initwatch.plugin.log import NewerLogError, read_logs
+from initwatch.plugin.log import NewerLogError, assembled, read_logs
 from initwatch.plugin.tfrecord import records
 from initwatch.records import Advice, Finding, Report, Statistic
 from tests.outlets.feed import feed, layers_of, updates
@@ -213,7 +216,9 @@ def test_a_resumed_run_continues(tmp_path):
         rtol=MAX_RELATIVE_ERROR + ROUNDING,
     )
     assert len(list((tmp_path / "initwatch").iterdir())) == 2
-    assert run_answer(log)["theory"] is not None  # that of the weights before training
+    answer = run_answer(log)
+    assert answer["begin"] == 20
+    assert [line["step"] for line in answer["theory"]] == [0]  # that of the weights before training
 
 
 def test_a_run_resumed_with_other_layers_has_those_and_keeps_what_fits(tmp_path):
@@ -235,6 +240,59 @@ def test_a_run_resumed_with_other_layers_has_those_and_keeps_what_fits(tmp_path)
     fitting = np.array([[row[0], *row[2:]] for row in values[:5]], float)
     np.testing.assert_allclose(fitting, old[:, :3], rtol=MAX_RELATIVE_ERROR + ROUNDING)
     np.testing.assert_allclose(np.array(values[5:], float), new, rtol=MAX_RELATIVE_ERROR + ROUNDING)
+    for place, path in enumerate(paths):
+        column = [row[place] for row in values]
+        assert layer_answer(log, path)["values"]["gradient_rms"] == column
+
+
+def test_a_layer_has_the_column_of_every_quantity(written):
+    _, log = written
+    answer = layer_answer(log, "net/dense_4")
+    assert answer["steps"] == list(range(40))
+    names = {entry["name"] for entry in run_answer(log)["quantities"] if entry["subject"] != "step"}
+    assert set(answer["values"]) == names
+    for name, column in answer["values"].items():
+        assert column == [row[4] for row in values_answer(log, name)["values"]]
+    with pytest.raises(UnknownNameError, match="no layer 'net/dense_9'"):
+        layer_answer(log, "net/dense_9")
+
+
+def test_damaged_records_are_left_out_and_told(written):
+    """As TensorBoard's fast loading hands them on: it checks no checksums."""
+    _, log = written
+
+    def damaged(data):
+        return data[:20] + bytes([data[20] ^ 4]) + data[21:]
+
+    packed = list(log.packed[log.digest])
+    packed[3] = (3, damaged(packed[3][1]))
+    packed[-1] = (39, damaged(packed[-1][1]))
+    tensors = {
+        tab_log.tab_tag(kind, log.digest): [
+            (step, 1.0, np.array(data, object)) for step, data in of
+        ]
+        for kind, of in (
+            (tab_log.MODEL, [(0, tab_log.pack_json(log.model))]),
+            (tab_log.STEPS, packed),
+        )
+    }
+    states = [tab_log.pack_json({**log.state, "ended": ended}) for ended in (False, True)]
+    tensors[tab_log.STATE_TAG] = [
+        (0, 1.0, np.array(states[0], object)),
+        (39, 1.0, np.array(damaged(states[1]), object)),
+    ]
+    read = assembled("run", tensors)
+    kept = [step for step in range(40) if step not in (3, 39)]
+    answer = values_answer(read, "delta_rms")
+    whole = values_answer(log, "delta_rms")["values"]
+    assert answer["steps"] == kept
+    assert answer["values"] == [whole[step] for step in kept]
+    assert json.loads(values_text(read, "delta_rms")) == answer
+    assert run_summary(read)["steps"] == 38
+    assert not read.ended  # the older report stands
+    (problem,) = run_answer(read)["problems"]
+    assert problem == "2 logged steps are damaged in the file and left out"
+    assert problem in run_answer(read)["text"]
 
 
 FINDING = Finding(

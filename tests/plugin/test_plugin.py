@@ -23,6 +23,7 @@ from initwatch.outlets.tensorboard import TensorBoardOutlet
 from initwatch.plugin import plugin, provided
 from initwatch.plugin.answers import (
     histograms_answer,
+    layer_answer,
     run_answer,
     run_summary,
     values_answer,
@@ -70,7 +71,8 @@ def asked(client, route, **parameters):
 def test_answers_are_those_of_the_files(logged):
     log_dir, client = logged
     logs = read_logs(log_dir)
-    assert asked(client, "runs") == (200, {"runs": [run_summary(log) for log in logs]})
+    runs = [run_summary(log) for log in logs]
+    assert asked(client, "runs") == (200, {"runs": runs, "refused": []})
     for log in logs:
         assert asked(client, "run", run=log.run) == (200, run_answer(log))
         by_layer = [e["name"] for e in run_answer(log)["quantities"] if e["subject"] != "step"]
@@ -78,6 +80,8 @@ def test_answers_are_those_of_the_files(logged):
         for quantity in by_layer:
             answer = asked(client, "values", run=log.run, quantity=quantity)
             assert answer == (200, values_answer(log, quantity))
+        answer = asked(client, "layer", run=log.run, layer="net/dense_1")
+        assert answer == (200, layer_answer(log, "net/dense_1"))
         answer = asked(client, "histograms", run=log.run, layer="net/dense_1")
         assert answer == (200, histograms_answer(log, "net/dense_1"))
     assert len(answer[1]["histograms"]) == 0  # the second run has none
@@ -140,7 +144,7 @@ def test_what_is_asked_for_wrongly_is_told(logged, route, parameters, status, me
 
 def test_a_folder_without_our_logs_has_no_runs(tmp_path):
     client = client_of(tmp_path)
-    assert asked(client, "runs") == (200, {"runs": []})
+    assert asked(client, "runs") == (200, {"runs": [], "refused": []})
     assert "there is none at all" in asked(client, "run", run="a")[1]["error"]
 
 
@@ -149,8 +153,11 @@ def test_a_later_versions_log_is_told_to_who_asks_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr(tab_log, "SCHEMA", 99)
     feed(tmp_path / "newer", updates(2, 2))
     client = client_of(tmp_path)
-    (only,) = asked(client, "runs")[1]["runs"]
-    assert only["run"] == "new/initwatch"
+    answer = asked(client, "runs")[1]
+    assert [run["run"] for run in answer["runs"]] == ["new/initwatch"]
+    (refused,) = answer["refused"]
+    assert refused["run"] == "newer/initwatch"
+    assert "schema 99" in refused["error"]
     status, answer = asked(client, "run", run="newer/initwatch")
     assert status == 404
     assert "schema 99" in answer["error"]

@@ -24,9 +24,10 @@ async function json(route, parameters = {}) {
 /** The plugin's server. Relative routes: TensorBoard sets the page's base to the plugin. */
 export const server = {
   live: true,
-  runs: async () => (await json("runs")).runs,
+  runs: () => json("runs"),
   run: (run) => json("run", { run }),
   values: (run, quantity) => json("values", { run, quantity }),
+  layer: (run, layer) => json("layer", { run, layer }),
   histograms: async (run, layer) => (await json("histograms", { run, layer })).histograms,
 };
 
@@ -39,9 +40,16 @@ export function embedded(data) {
   return {
     live: false,
     note: data.note ?? "",
-    runs: async () => data.runs,
+    runs: async () => ({ runs: data.runs, refused: [] }),
     run: async (run) => found(data.run[run], `the run ${run}`),
     values: async (run, quantity) => found(data.values[run]?.[quantity], `${quantity} of ${run}`),
+    layer: async (run, layer) => {
+      const { layers, steps } = data.run[run];
+      const place = layers.findIndex(({ path }) => path === layer);
+      const column = ({ values }) => values.map((row) => row[place]);
+      const of = Object.entries(data.values[run]).map(([name, one]) => [name, column(one)]);
+      return { steps, values: Object.fromEntries(of) };
+    },
     histograms: async (run, layer) => data.histograms[run]?.[layer] ?? [],
   };
 }

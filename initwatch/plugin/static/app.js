@@ -5,8 +5,9 @@ import { DIRECTIONS, depthAxis, depthKey, depthPlot, quantityOf } from "./depth.
 import { h } from "./dom.js";
 import { findingList, verdict } from "./findings.js";
 import { HeatMap, lossAxisOf } from "./heatmap.js";
-import { followTheme, onReload } from "./host.js";
+import { followTheme, keep, kept, onReload } from "./host.js";
 import { legend } from "./legend.js";
+import { shortName } from "./marks.js";
 import { rowsOf } from "./matrix.js";
 import { scaleOf } from "./paint.js";
 import { commonPrefix, nearest } from "./scales.js";
@@ -29,6 +30,8 @@ const SHOWS = {
   unchanged_weights: ["update_ratio"],
 };
 const FIRST = ["activation_rms", "activation_std", "delta_rms"];
+// What a page that is loaded again shows as it did before.
+const KEPT = ["first", "second", "quantity", "mode", "grouping", "step"];
 const WHOLE = { x: [0, 1], y: [0, 1] };
 
 export class App {
@@ -37,6 +40,7 @@ export class App {
     this.store = new Store(api, (error) => this.arrived(error));
     this.state = {
       runs: null,
+      refused: [],
       first: null,
       second: "",
       quantity: null,
@@ -55,6 +59,7 @@ export class App {
     this.memory = new Map();
     this.toolbar = new Toolbar(this);
     this.alert = h("div", { class: "alert", role: "alert" });
+    this.refused = h("div", { class: "alert", role: "status" });
     this.empty = h("div", { class: "empty" });
     this.verdicts = h("div", { class: "verdicts" });
     this.legend = h("div", { class: "legend-place" });
@@ -85,7 +90,7 @@ export class App {
       this.pictures,
       this.findings,
     );
-    this.main = h("main", { "data-state": "loading" }, this.toolbar.element, this.alert, this.empty, this.content);
+    this.main = h("main", { "data-state": "loading" }, this.toolbar.element, this.alert, this.refused, this.empty, this.content);
     root.replaceChildren(this.main, this.cardPlace);
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.close());
     new ResizeObserver(() => this.schedule()).observe(this.content);
@@ -109,11 +114,15 @@ export class App {
     if (this.refreshing) return;
     this.refreshing = true;
     try {
-      const runs = await this.api.runs();
+      const { runs, refused } = await this.api.runs();
       this.store.retry();
-      const { first } = this.state;
       const names = runs.map((run) => run.run);
-      const patch = { runs, error: "" };
+      if (!this.state.runs && this.api.live) {
+        const before = kept();
+        if (names.includes(before.first)) Object.assign(this.state, before);
+      }
+      const { first } = this.state;
+      const patch = { runs, refused, error: "" };
       if (!names.includes(first)) patch.first = sickest(runs);
       if (!names.includes(this.state.second)) patch.second = "";
       Object.assign(this.state, patch);
@@ -164,6 +173,7 @@ export class App {
         (error) => this.arrived(error),
       );
     }
+    if (this.api.live) keep(Object.fromEntries(KEPT.map((name) => [name, this.state[name]])));
     if ("search" in patch || "grouping" in patch) this.state.view = patch.view ?? WHOLE;
     this.schedule();
   }
@@ -242,9 +252,11 @@ export class App {
       " ",
       h("button", { type: "button", click: () => this.refresh() }, "Try again"),
     ]);
+    this.refused.hidden = !state.refused.length;
+    replaced(this.refused, state.refused.map(({ error }) => h("p", {}, `Not shown: ${error}`)));
     this.toolbar.draw();
     this.content.hidden = !loaded.length;
-    this.empty.hidden = loaded.length > 0;
+    this.empty.hidden = loaded.length > 0 || state.refused.length > 0;
     if (!loaded.length) return this.drawEmpty();
     const shown = loaded.map((name) => {
       const run = store.run(name);
@@ -413,25 +425,19 @@ export class App {
     document.body.classList.toggle("with-card", Boolean(there));
     if (!there) return this.cardPlace.replaceChildren();
     const { store } = this;
-    const quantities = curvesOf(owner.run);
-    const matrices = quantities.map(({ name: quantity }) =>
-      shown.map(({ name, run }) =>
-        run.quantities.some((one) => one.name === quantity) ? store.matrix(name, quantity) : null,
-      ),
+    const found = shown.map(({ name, run }) =>
+      run.layers.some(({ path }) => path === open.path) ? store.layer(name, open.path) : null,
     );
     const histograms = store.histograms(open.run, open.path);
-    const parts = [owner.run, open.path, step, histograms, ...matrices.flat()];
+    const parts = [owner.run, open.path, step, histograms, ...found];
     const drawn = this.remembered("card", parts, () => {
       const curves = new Map();
-      quantities.forEach(({ name }, k) => {
-        const series = shown.flatMap(({ run }, place) => {
-          const matrix = matrices[k][place];
-          const index = run.layers.findIndex(({ path }) => path === open.path);
-          if (!matrix || index < 0) return [];
-          return [{ steps: matrix.steps, values: matrix.column(index), place }];
-        });
+      for (const { name } of curvesOf(owner.run)) {
+        const series = found.flatMap((one, place) =>
+          one?.values[name] ? [{ steps: one.steps, values: one.values[name], place }] : [],
+        );
         curves.set(name, series.length ? series : null);
-      });
+      }
       return card(this, { ...owner, path: open.path, step, curves, histograms });
     });
     replaced(this.cardPlace, [drawn]);
@@ -450,22 +456,19 @@ function replaced(place, children) {
   if (same && list.every((child, k) => child === place.childNodes[k])) return;
   const controls = () => [...place.querySelectorAll("button, select, input, summary, [tabindex]")];
   const at = controls().indexOf(document.activeElement);
-  const opened = [...place.querySelectorAll("details")].map((one) => one.open);
+  const details = () => [...place.querySelectorAll("details")];
+  // of another run they are others
+  const named = (one) => `${one.closest("section")?.ariaLabel} ${one.firstChild.textContent}`;
+  const opened = new Map(details().map((one) => [named(one), one.open]));
   place.replaceChildren(...list);
   if (at >= 0) controls()[at]?.focus({ preventScroll: true });
-  const details = [...place.querySelectorAll("details")];
-  if (details.length === opened.length) details.forEach((one, k) => (one.open = opened[k]));
+  for (const one of details()) one.open = opened.get(named(one)) ?? one.open;
 }
 
 /** The run that needs a look most; among equals the newest name. */
 function sickest(runs) {
   const order = [...runs].sort((a, b) => b.errors - a.errors || b.warnings - a.warnings);
   return order[0]?.run ?? null;
-}
-
-/** "before/initwatch" is "before" to who reads it. */
-export function shortName(name) {
-  return name.replace(/\/initwatch$/, "") || name;
 }
 
 /** Neighbouring layers among `paths`: [[first, last]]. */

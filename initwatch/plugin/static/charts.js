@@ -1,7 +1,7 @@
 // Small pictures of the layer's card: a curve, bars of before and after, histograms over time.
 
 import { h, s } from "./dom.js";
-import { axis, extent, figure, spread, tickText, words } from "./scales.js";
+import { axis, extent, figure, spread, stroke, tickText, words } from "./scales.js";
 
 const WIDTH = 200;
 const HEIGHT = 64;
@@ -16,15 +16,10 @@ export function curve(series, quantity, step) {
   const px = (value) => 3 + x.at(value) * (WIDTH - 6);
   const py = (value) => 4 + (1 - y.at(value)) * (HEIGHT - 8);
   const lines = series.map((one) => {
-    let d = "";
-    let pen = false;
-    const broken = [];
-    one.values.forEach((value, i) => {
-      const known = typeof value === "number" && (!log || value > 0);
-      if (known) d += `${pen ? "L" : "M"}${px(one.steps[i]).toFixed(1)} ${py(value).toFixed(1)}`;
-      else if (value !== null) broken.push(px(one.steps[i]));
-      pen = known;
-    });
+    const known = (value) => typeof value === "number" && (!log || value > 0);
+    const at = one.steps.map(px);
+    const d = stroke(one.values.map((value, i) => (known(value) ? [at[i], py(value)] : null)));
+    const broken = at.filter((_, i) => one.values[i] !== null && !known(one.values[i]));
     const crosses = spread(broken.length, 30).map((k) =>
       s("path", { class: "broken", d: `M${broken[k] - 3} ${HEIGHT - 9} l6 6 m0 -6 l-6 6` }),
     );

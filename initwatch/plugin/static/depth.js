@@ -121,12 +121,17 @@ function seriesOf(entry, direction, step, place) {
   const values = matrix.row(column);
   return {
     values,
-    theory: scaled(entry.run.theory?.[direction.key] ?? [], values, direction.key),
+    theory: scaled(theoryAt(entry.run, step)?.[direction.key] ?? [], values, direction.key),
     layers,
     place,
     direction: direction.key,
     short: entry.short,
   };
+}
+
+/** What theory says of the weights that the run began with, or that were drawn anew since. */
+function theoryAt(run, step) {
+  return run.theory.findLast((one) => one.step <= step);
 }
 
 /** Theory's line is relative: it begins where the signal does, at what was measured there. */
@@ -182,7 +187,7 @@ export function depthKey(shown) {
     );
   const entries = shown.runs.map((entry, place) => [
     h("span", { class: "key" }, sample("signal", place), `${entry.short}, measured`),
-    entry.run.theory
+    theoryAt(entry.run, shown.step)
       ? h("span", { class: "key" }, sample("theory", place), "theory of its initial weights")
       : null,
   ]);

@@ -10,21 +10,29 @@ const SAID = 3; // pieces of advice in the verdict
 /** One look: what is wrong, where, and what to do. Says as plainly that nothing is. */
 export function verdict(app, name, short, run, prefix) {
   const grave = run.findings.filter((finding) => finding.severity !== "info");
-  const seen = run.steps.length
-    ? `${run.steps.length} logged steps shown, up to step ${run.steps.at(-1)}${lossText(run)}`
+  const count = run.steps.length;
+  const seen = count
+    ? `${count} logged step${count > 1 ? "s" : ""} shown, up to step ${run.steps.at(-1)}${lossText(run)}`
     : "no step was logged yet";
   const state = run.ended ? seen : `training runs, ${seen}`;
-  const problems = run.problems.map((text) => h("p", { class: "muted" }, `initwatch: ${text}`));
+  const resumed = count && run.begin > run.steps[0];
+  const closing = [
+    run.changes.map((text) => h("p", {}, `Weights were ${text}.`)),
+    h("p", { class: "muted" }, `${state}.`),
+    resumed
+      ? h("p", { class: "muted" }, `Resumed at step ${run.begin}: what was found is of the newest fit, from there on.`)
+      : null,
+    run.problems.map((text) => h("p", { class: "muted" }, `initwatch: ${text}`)),
+  ];
   if (!grave.length) {
     const notes = run.findings.length;
     const healthy = `Healthy: ${notes ? `${notes} finding${notes > 1 ? "s" : ""} worth knowing` : "nothing to report"}`;
-    const text = run.steps.length ? healthy : "Waiting for the first step";
+    const text = count ? healthy : "Waiting for the first step";
     return h(
       "section",
       { class: "verdict healthy", "aria-label": `Verdict on ${name}` },
       h("h2", {}, glyph("healthy", 18), h("span", { class: "run-name" }, short), text),
-      h("p", { class: "muted" }, `${state}.`),
-      problems,
+      closing,
     );
   }
   const first = grave[0];
@@ -35,6 +43,8 @@ export function verdict(app, name, short, run, prefix) {
   const more = rest
     ? `${rest} more finding${rest > 1 ? "s" : ""}${following ? follows : ""}.`
     : "";
+  const show = (text) =>
+    h("button", { class: "link", type: "button", click: () => app.choose(name, index) }, text);
   const advice = run.advice.filter((item) => item.codes.includes(first.code));
   const tried = [...new Set(advice.filter((item) => item.measured).map((item) => triedText(item.measured)))];
   return h(
@@ -55,7 +65,7 @@ export function verdict(app, name, short, run, prefix) {
       first.layers.length ? ["Where: ", h("b", {}, layersText(first.layers, prefix)), ". "] : "",
       more,
       " ",
-      h("button", { class: "link", type: "button", click: () => app.choose(name, index) }, "Show it"),
+      show("Show it"),
     ),
     advice.slice(0, SAID).map((item) =>
       h(
@@ -69,11 +79,10 @@ export function verdict(app, name, short, run, prefix) {
       ),
     ),
     advice.length > SAID
-      ? h("p", { class: "muted" }, `${advice.length - SAID} more in the list below.`)
+      ? h("p", {}, show(`Show all ${advice.length} pieces of advice`))
       : null,
     tried.length ? h("p", { class: "muted" }, `Tried on a batch: ${tried.join("; ")}.`) : null,
-    h("p", { class: "muted" }, `${state}.`),
-    problems,
+    closing,
   );
 }
 
@@ -119,7 +128,7 @@ export function findingList(app, name, short, run, prefix, chosen) {
         class: "finding-head",
         type: "button",
         "aria-expanded": String(selected),
-        click: () => app.choose(name, index),
+        click: () => (selected ? app.change({ finding: null }) : app.choose(name, index)),
       },
       glyph(finding.severity),
       h("span", { class: "severity" }, finding.severity),
@@ -175,15 +184,11 @@ export function findingList(app, name, short, run, prefix, chosen) {
   const notJudged = run.abstained.length
     ? h("details", {}, h("summary", {}, `Not judged (${run.abstained.length})`), h("ul", {}, run.abstained.map((text) => h("li", {}, text))))
     : null;
-  const changes = run.changes.length
-    ? h("details", { open: true }, h("summary", {}, "Changed"), h("ul", {}, run.changes.map((text) => h("li", {}, text))))
-    : null;
   return h(
     "section",
     { class: "findings", "aria-label": `Findings of ${name}` },
     h("h3", {}, "Findings", short ? ` of ${short}` : "", `: ${run.findings.length || "none"}`),
     h("ol", {}, items),
-    changes,
     notJudged,
     h("details", {}, h("summary", {}, "The report as text"), h("pre", {}, run.text)),
   );

@@ -4,7 +4,7 @@ import { h, s, themed } from "./dom.js";
 import { glyph, graver, gravest } from "./marks.js";
 import { edges } from "./matrix.js";
 import { cells, put } from "./paint.js";
-import { axis, extent, figure, middle, nearest, spread, tickText } from "./scales.js";
+import { axis, extent, figure, middle, nearest, spread, stroke, tickText } from "./scales.js";
 
 const LOSS_HEIGHT = 64;
 const LANE = 20; // height of a lane of findings
@@ -16,7 +16,7 @@ const LABEL = 14; // least height of a row's label
 /**
  * One run's map. `app` has state, change(patch), open(run, path), choose(run, finding).
  *
- * What it shows is handed to `draw`, see index.js; it keeps nothing but its elements and the image
+ * What it shows is handed to `draw`, see app.js; it keeps nothing but its elements and the image
  * of the cells, which is made anew only when the cells are others.
  */
 export class HeatMap {
@@ -173,17 +173,12 @@ export class HeatMap {
     const y = (value) => 4 + (1 - lossAxis.at(value)) * (LOSS_HEIGHT - 8);
     const losses = run.per_step.loss ?? [];
     const trivial = run.per_step.trivial_loss ?? [];
-    const path = (values) => {
-      let out = "";
-      let pen = false;
-      for (let i = this.from; i < this.to; i += 1) {
-        const value = values[i];
-        const known = typeof value === "number";
-        if (known) out += `${pen ? "L" : "M"}${this.x(i).toFixed(1)} ${y(value).toFixed(1)}`;
-        pen = known;
-      }
-      return out;
-    };
+    const path = (values) =>
+      stroke(
+        values.slice(this.from, this.to).map((value, i) =>
+          typeof value === "number" ? [this.x(this.from + i), y(value)] : null,
+        ),
+      );
     const broken = losses
       .map((value, i) => [value, i])
       .filter(([value, i]) => typeof value === "string" && i >= this.from && i < this.to);

@@ -49,6 +49,26 @@ export function followTheme(changed) {
   set();
 }
 
+const KEY = "initwatch"; // in the storage of this browser tab, which ends with it
+
+/** What `keep` was given before the page was loaded again, {} if nothing. */
+export function kept() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEY)) ?? {};
+  } catch {
+    return {}; // a browser may deny a frame its storage
+  }
+}
+
+/** Keeps an object over a reload of the page, where the browser allows it. */
+export function keep(state) {
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(state));
+  } catch {
+    return; // then the page begins anew
+  }
+}
+
 /** Copies text; true if it was. A frame may be denied the clipboard: then as of old. */
 export async function copy(text) {
   try {

@@ -22,6 +22,11 @@ export function glyph(severity, size = 14) {
   );
 }
 
+/** "before/initwatch" is "before" to who reads it. */
+export function shortName(name) {
+  return name.replace(/\/initwatch$/, "") || name;
+}
+
 /** How a finding stands, in words. */
 export function standing(finding) {
   if (finding.state === "recovered") return `recovered after step ${finding.last_step}`;

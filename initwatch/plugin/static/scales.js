@@ -128,3 +128,16 @@ export function spread(length, count) {
   if (count < 2) return length ? [0] : [];
   return Array.from({ length: count }, (_, i) => Math.round((i * (length - 1)) / (count - 1)));
 }
+
+/** An SVG path through points [x, y], broken where one is null; a point alone is a short dash. */
+export function stroke(points) {
+  const text = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+  return points
+    .map((point, i) => {
+      if (!point) return "";
+      const [x, y] = point;
+      if (points[i - 1]) return `L${text(x, y)}`;
+      return points[i + 1] ? `M${text(x, y)}` : `M${text(x - 2, y)}h4`;
+    })
+    .join("");
+}

@@ -26,6 +26,7 @@ export class Store {
       signature,
       run,
       matrices: same ? entry.matrices : new Map(),
+      layers: same ? entry.layers : new Map(),
       histograms: new Map(),
     });
     this.changed();
@@ -37,6 +38,11 @@ export class Store {
       const values = await this.api.values(name, quantity);
       return new Matrix(values, run.layers.length);
     });
+  }
+
+  /** All quantities of a layer over the steps, null until they are there. */
+  layer(name, path) {
+    return this.kept(name, "layers", path, () => this.api.layer(name, path));
   }
 
   /** Histograms of a layer, null until they are there. */
@@ -69,7 +75,7 @@ export class Store {
   /** Lets what could not be fetched be asked for again: not before, or each drawing would ask. */
   retry() {
     for (const entry of this.entries.values()) {
-      for (const shelf of [entry.matrices, entry.histograms]) {
+      for (const shelf of shelves(entry)) {
         for (const [key, item] of shelf) if (item.failed) shelf.delete(key);
       }
     }
@@ -78,11 +84,15 @@ export class Store {
   /** True if all that was asked for is there. */
   get settled() {
     return [...this.entries.values()].every((entry) =>
-      [entry.matrices, entry.histograms].every((shelf) =>
+      shelves(entry).every((shelf) =>
         [...shelf.values()].every((item) => item.ready || item.signature !== entry.signature),
       ),
     );
   }
+}
+
+function shelves({ matrices, layers, histograms }) {
+  return [matrices, layers, histograms];
 }
 
 function paths(run) {

@@ -1,6 +1,7 @@
 // Which run, which quantity, which rows.
 
 import { h } from "./dom.js";
+import { shortName } from "./marks.js";
 import { words } from "./scales.js";
 
 const GROUPS = [
@@ -65,7 +66,7 @@ export class Toolbar {
   draw() {
     const { state, store } = this.app;
     const runs = state.runs ?? [];
-    const named = runs.map(({ run, errors, warnings }) => [run, `${run}${counted(errors, warnings)}`]);
+    const named = runs.map(({ run, errors, warnings }) => [run, `${shortName(run)}${counted(errors, warnings)}`]);
     fill(this.first, named, state.first);
     const others = named.filter(([run]) => run !== state.first);
     fill(this.second, [["", "no other"], ...others], state.second);
