@@ -15,6 +15,8 @@ import initwatch
 from initwatch.diagnosis.catalogue import CATALOGUE
 from initwatch.diagnosis.rule import Rule
 
+_TERMINAL = Path("-")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; gives the exit status."""
@@ -45,7 +47,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         "--json",
         type=Path,
         nargs="?",
-        const=Path("-"),
+        const=_TERMINAL,
         metavar="FILE",
         help="write everything the log holds as JSON instead (to the terminal without FILE)",
     )
@@ -94,7 +96,9 @@ def report_on(logdir: Path, json_file: Path | None, html_file: Path | None = Non
     try:
         if html_file is not None and _written(html_file, page(logs)):
             size = html_file.stat().st_size
-            print(f"{html_file}: {size / 1e6:.1f} MB, for any browser", file=sys.stderr)
+            # beside JSON that another program reads
+            where = sys.stderr if json_file == _TERMINAL else sys.stdout
+            print(f"{html_file}: {size / 1e6:.1f} MB, for any browser", file=where)
         if json_file is not None:
             _written(json_file, json.dumps(gathered(logs), allow_nan=False) + "\n")
     except BrokenPipeError:
@@ -115,7 +119,7 @@ def report_on(logdir: Path, json_file: Path | None, html_file: Path | None = Non
 
 def _written(path: Path, text: str) -> bool:
     """Writes a file, or to the terminal if it is ``-``; True if it was a file."""
-    if path == Path("-"):
+    if path == _TERMINAL:
         print(text, end="")
         return False
     path.write_text(text, encoding="utf-8")

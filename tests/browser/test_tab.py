@@ -16,6 +16,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 from tests.browser.fits import DEPTH, python
 from tests.browser.reading import cell, luminance
 from tests.browser.serving import drawn, open_tab, tensorboard
+from tests.outlets.feed import feed, updates
 
 expect = playwright.expect
 
@@ -149,6 +150,59 @@ def test_run_and_quantity_can_be_switched_and_runs_compared(address, page):
     assert first["y"] == second["y"]  # cells of one layer at one height
     assert first["height"] == second["height"]
     assert frame.locator("[data-direction=forward] .left").count() == 2
+
+
+def test_a_page_that_is_loaded_again_shows_what_it_did(fast, page):
+    frame = open_tab(page, fast)
+    frame.select_option("#run", "after/initwatch")
+    drawn(frame)
+    frame.select_option("#compare", "before/initwatch")
+    frame.select_option("#quantity", "weight_std")
+    frame.select_option("#mode", "median")
+    drawn(frame)
+    page.reload()
+    frame = open_tab(page, fast)
+    shown = {name: frame.locator(f"#{name}").input_value() for name in ("run", "compare")}
+    assert shown == {"run": "after/initwatch", "compare": "before/initwatch"}
+    assert frame.locator("#quantity").input_value() == "weight_std"
+    assert frame.locator("#mode").input_value() == "median"
+
+
+def test_a_card_asks_for_its_layer_alone(fast, page):
+    frame = open_tab(page, fast)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    frame.locator(".label").nth(2).click()
+    drawn(frame)
+    assert len([url for url in asked if "/layer?" in url]) == 1
+    assert not [url for url in asked if "/values?" in url]
+    logged = answer(fast, "layer", run="before/initwatch", layer="net/hidden_2")
+    curves = frame.locator("[data-quantity]")
+    assert curves.count() >= 8
+    for name in curves.evaluate_all("all => all.map((one) => one.dataset.quantity)"):
+        numbers = [value for value in logged["values"][name] if value is not None]
+        path = frame.locator(f"[data-quantity={name}] .signal").get_attribute("d")
+        crosses = frame.locator(f"[data-quantity={name}] .broken").count()
+        assert path.count("M") + path.count("L") + crosses == len(numbers)
+
+
+def test_a_finding_folds_again_and_logs_of_a_later_version_are_named(
+    fast, logs, page, tmp_path, monkeypatch
+):
+    frame = open_tab(page, fast)
+    head = frame.locator(".finding-head").first
+    head.click()
+    drawn(frame)
+    assert head.get_attribute("aria-expanded") == "true"
+    head.click()
+    drawn(frame)
+    assert head.get_attribute("aria-expanded") == "false"
+    monkeypatch.setattr("initwatch.outlets.tab_log.SCHEMA", 99)
+    feed(tmp_path / "newer", updates(2, 2))
+    with tensorboard(tmp_path) as address:
+        page.goto(f"{address}/#initwatch")
+        alert = page.frame_locator("iframe[src*='name=initwatch']").locator(".alert:visible")
+        expect(alert).to_contain_text("Not shown: the log of 'newer/initwatch' is of schema 99")
 
 
 def test_the_plot_by_depth_is_of_the_logged_numbers(address, page):

@@ -173,7 +173,7 @@ export class App {
         (error) => this.arrived(error),
       );
     }
-    if (this.api.live) keep(Object.fromEntries(KEPT.map((name) => [name, this.state[name]])));
+    if (this.api.live && this.state.runs) keep(Object.fromEntries(KEPT.map((name) => [name, this.state[name]])));
     if ("search" in patch || "grouping" in patch) this.state.view = patch.view ?? WHOLE;
     this.schedule();
   }
