@@ -51,6 +51,16 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))
         answer(answers, advice)
+    finite = []
+    if "IW203" in codes - answered:
+        # asked of the moment itself: a step later its damage looks like a cause of its own
+        first = by_code["IW203"]
+        finite = run.keep_finite(first, history.until(first.step), training)
+        if all(item.kind == "data" for item in finite):
+            # what came with a batch is in the weights after it: signals fade or die of it too
+            later = {code for code in codes - {"IW101"} if by_code[code].step >= first.step}
+            answers = later & (CONSEQUENCES | SIGNAL_CODES) - answered
+            answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered
     if touched and "IW101" not in codes:
         answer(touched, weights.centre_biases(history, tuple(sorted(touched))))
@@ -59,13 +69,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
         answer(answers, weights.mend_signal(chosen, history, tuple(sorted(answers))))
-    if "IW203" in codes and "IW203" not in answered:
-        # asked of the moment itself: a step later its damage looks like a cause of its own
-        first = by_code["IW203"]
-        followed = {code for code in codes & CONSEQUENCES if by_code[code].step >= first.step}
-        advice = run.keep_finite(first, history.until(first.step), training)
+    if "IW203" in codes - answered:
+        begun = by_code["IW203"].step
+        followed = {code for code in codes & CONSEQUENCES if by_code[code].step >= begun}
         answers = followed - answered
-        answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in advice])
+        answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     single: dict[str, Callable[[], list[Advice]]] = {
         **{
             code: partial(run.change_rate, by_code[code], history, training)

@@ -273,6 +273,18 @@ def test_values_that_came_with_the_data_are_not_blamed_on_the_learning_rate(wher
     assert advice.code == f"assert np.isfinite({where}).all()"
 
 
+def test_signals_that_die_of_nan_in_the_inputs_are_not_blamed_on_the_weights():
+    """TensorFlow's ReLU makes 0 of NaN: what is seen from then on is dead units, no gradient."""
+    hidden = [layers.Dense(24, activation="relu", name=f"hidden_{i}") for i in range(5)]
+    x = np.full((ROWS, FEATURES), np.nan, "float32")
+    _, report = run(hidden, x=x, optimizer="sgd")
+    found = {finding.code for finding in report.findings}
+    assert "IW203" in found
+    (advice,) = report.advice
+    assert advice.code == "assert np.isfinite(x).all()"
+    assert set(advice.codes) == found
+
+
 def test_wide_targets_are_told_from_a_learning_rate():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
