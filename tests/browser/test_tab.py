@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  # modules that need playwright come behind the question whether it is there
 import contextlib
+import itertools
 import json
 import re
 import subprocess
@@ -166,6 +167,19 @@ def test_a_page_that_is_loaded_again_shows_what_it_did(fast, page):
     assert shown == {"run": "after/initwatch", "compare": "before/initwatch"}
     assert frame.locator("#quantity").input_value() == "weight_std"
     assert frame.locator("#mode").input_value() == "median"
+
+
+def test_in_a_narrow_window_nothing_stands_out(fast, page):
+    frame = open_tab(page, fast)
+    for width in (1500, 800):
+        page.set_viewport_size({"width": width, "height": 1000})
+        drawn(frame)
+        frame.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+        boxes = frame.locator(".depth-axis span").evaluate_all(
+            "all => all.map((one) => one.getBoundingClientRect()).map((b) => [b.left, b.right])"
+        )
+        assert len(boxes) > 2
+        assert all(right < left for (_, right), (left, _) in itertools.pairwise(boxes))
 
 
 def test_a_card_asks_for_its_layer_alone(fast, page):

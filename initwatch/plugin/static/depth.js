@@ -1,7 +1,7 @@
 // The signal by depth: how large it is at each layer, at one step, against theory's line.
 
 import { h, s } from "./dom.js";
-import { axis, extent, figure, middle, nearest, spread, tickText } from "./scales.js";
+import { axis, extent, figure, middle, nearest, tickText } from "./scales.js";
 
 const HEIGHT = 132;
 const LEFT = 44; // room for the ticks' text
@@ -204,10 +204,16 @@ export function depthAxis(run, width) {
   const names = run.layers.map(({ path }) => middle(path.split("/").at(-1), 14));
   const longest = Math.max(...names.map((name) => name.length));
   const room = Math.max(2, Math.floor(inner / (longest * 6.5 + 10)));
+  // at even distances, or two of them would stand on each other
+  const stride = Math.max(1, Math.ceil((count - 1) / (room - 1)));
+  const last = count - 1;
+  const named = [...Array(count).keys()].filter(
+    (layer) => layer === last || (layer % stride === 0 && last - layer >= stride),
+  );
   return h(
     "div",
     { class: "depth-axis", style: `width:${width}px` },
-    spread(count, room).map((layer) => {
+    named.map((layer) => {
       const at = LEFT + ((layer + 0.5) / count) * inner;
       const edge = at > width - 40 ? "end" : at < LEFT + 30 ? "start" : "";
       return h("span", { class: edge, style: `left:${at}px`, title: run.layers[layer].path }, names[layer]);

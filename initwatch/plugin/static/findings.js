@@ -14,7 +14,8 @@ export function verdict(app, name, short, run, prefix) {
   const seen = count
     ? `${count} logged step${count > 1 ? "s" : ""} shown, up to step ${run.steps.at(-1)}${lossText(run)}`
     : "no step was logged yet";
-  const state = run.ended ? seen : `training runs, ${seen}`;
+  // of a run that was killed nothing tells that it will not go on
+  const state = run.ended ? seen : `No end is logged yet: ${seen}`;
   const resumed = count && run.begin > run.steps[0];
   const closing = [
     run.changes.map((text) => h("p", {}, `Weights were ${text}.`)),

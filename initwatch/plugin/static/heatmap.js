@@ -12,6 +12,7 @@ const MOST_LANES = 3;
 const ROW = 21; // a row is as high at most, and the whole map TALL
 const TALL = 430;
 const LABEL = 14; // least height of a row's label
+const ROOMY = 200; // width of the labels from which on a row also says what its layer is
 
 /**
  * One run's map. `app` has state, change(patch), open(run, path), choose(run, finding).
@@ -144,8 +145,8 @@ export class HeatMap {
         const severity = row.layers
           .map((index) => flagged.get(run.layers[index].path))
           .reduce(graver, undefined);
-        const about = row.group ? "" : described(layer);
-        const shortName = middle(name, Math.max(8, Math.min(name.length, room - 12)));
+        const about = row.group || this.labels.clientWidth < ROOMY ? "" : described(layer);
+        const shortName = middle(name, Math.max(8, room - (about ? 12 : 3)));
         return h(
           "button",
           {

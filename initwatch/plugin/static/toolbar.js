@@ -101,7 +101,7 @@ export class Toolbar {
 function liveText(runs, state) {
   const shown = runs.filter(({ run }) => run === state.first || run === state.second);
   if (!shown.length) return "";
-  return shown.some((run) => !run.ended) ? "● training: reloads by itself" : "training has ended";
+  return shown.some((run) => !run.ended) ? "● no end logged yet: reloads by itself" : "training has ended";
 }
 
 function counted(errors, warnings) {
