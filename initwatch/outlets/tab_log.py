@@ -160,14 +160,15 @@ class TabLog:
             if layer.kernel is not None and layer.kernel.variable in columns
         ]
         self._kernels = np.array(kernels, np.intp).reshape(-1, 2).T
-        sizes: dict[str, int] = {}
+        sizes = {layer.path: 0 for layer in update.layers}
         for variable in update.variables:
-            sizes[variable.layer] = sizes.get(variable.layer, 0) + variable.size
+            owner = variable.layer
+            while owner and owner not in sizes:  # a cell's are its layer's
+                owner = owner.rpartition("/")[0]
+            sizes[owner] = sizes.get(owner, 0) + variable.size
         description = {
             "schema": SCHEMA,
-            "layers": [
-                layer_dictionary(layer, sizes.get(layer.path, 0)) for layer in update.layers
-            ],
+            "layers": [layer_dictionary(layer, sizes[layer.path]) for layer in update.layers],
             "quantities": [
                 {
                     "name": statistic.value,

@@ -1,8 +1,10 @@
 """What the tab is told of layers, initializers and trials."""
 
 import keras
+import numpy as np
 import pytest
 
+import initwatch
 from initwatch.outlets.tab_log import (
     _COUNTS,
     OF_KERNEL,
@@ -79,6 +81,16 @@ def test_what_may_be_nan_has_its_count():
     assert set(_COUNTS) == {*OF_LAYER, *OF_KERNEL} - {Statistic.DEAD_FRACTION}
     assert _COUNTS[Statistic.UPDATE_RATIO] is Statistic.GRADIENT_NON_FINITE
     assert _COUNTS[Statistic.ACTIVATION_SLOPE] is Statistic.ACTIVATION_NON_FINITE
+
+
+def test_a_recurrent_layer_counts_the_parameters_of_its_cell(tmp_path):
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(3), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    watch = initwatch.InitWatch(tmp_path, console=False)
+    model.fit(np.ones((8, 4, 2)), np.ones((8, 1)), verbose=0, callbacks=[watch])
+    (log,) = read_logs(tmp_path)
+    counted = [layer["parameters"] for layer in log.model["layers"]]
+    assert counted == [layer.count_params() for layer in model.layers]
 
 
 def test_figures_of_trials_stand_once():

@@ -89,7 +89,7 @@ function panel(app, shown, direction, width) {
       width,
       height: HEIGHT,
       role: "img",
-      "aria-label": `${direction.title}. ${known.map(leftText).join(". ")}`,
+      "aria-label": `${direction.title}. ${known.map(leftText).filter(Boolean).join(". ")}`,
       click: (event) => {
         const box = svg.getBoundingClientRect();
         const layer = Math.floor(((event.clientX - box.left - LEFT) / inner) * count);
@@ -99,9 +99,12 @@ function panel(app, shown, direction, width) {
     },
     parts,
   );
-  const said = known.map((one) =>
-    h("div", { class: `left run-${one.place}` }, shown.runs.length > 1 ? `${one.short}: ` : "", leftText(one)),
-  );
+  const said = known
+    .map((one) => [one, leftText(one)])
+    .filter(([, text]) => text)
+    .map(([one, text]) =>
+      h("div", { class: `left run-${one.place}` }, shown.runs.length > 1 ? `${one.short}: ` : "", text),
+    );
   const loading = shown.runs.some(({ run }) => quantityOf(run, direction)) && !known.length;
   return h(
     "div",

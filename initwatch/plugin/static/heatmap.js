@@ -146,7 +146,7 @@ export class HeatMap {
           .map((index) => flagged.get(run.layers[index].path))
           .reduce(graver, undefined);
         const about = row.group || this.labels.clientWidth < ROOMY ? "" : described(layer);
-        const shortName = middle(name, Math.max(8, room - (about ? 12 : 3)));
+        const shortName = middle(name, Math.max(8, room - (about ? 12 : 5)));
         return h(
           "button",
           {
