@@ -1,7 +1,7 @@
 // Where the numbers come from: the plugin's routes, or what a report carries in itself.
 
 /** An error that a user is to read. */
-export class ApiError extends Error {}
+class ApiError extends Error {}
 
 async function json(route, parameters = {}) {
   const query = new URLSearchParams(parameters).toString();

@@ -36,7 +36,7 @@ export function curvesOf(run) {
 }
 
 /** The advice that concerns a layer: for it, or for no layer and a finding that it is in. */
-export function adviceFor(run, path, findings) {
+function adviceFor(run, path, findings) {
   const codes = findings.map((finding) => finding.code);
   return run.advice.filter(
     (item) =>

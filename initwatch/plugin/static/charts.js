@@ -25,6 +25,7 @@ export function curve(series, quantity, step) {
     );
     return [s("path", { class: `signal run-${one.place}`, d }), crosses];
   });
+  const crossed = lines.some(([, crosses]) => crosses.length);
   const now = series.map((one) => {
     const place = one.steps.findLastIndex((value) => value <= step);
     return figure(one.values[Math.max(0, place)], 3);
@@ -34,7 +35,7 @@ export function curve(series, quantity, step) {
   return h(
     "figure",
     { class: "small", title: quantity.definition, "data-quantity": quantity.name },
-    h("figcaption", {}, words(quantity.name), " ", h("b", {}, now.join(" | "))),
+    h("figcaption", {}, words(quantity.name), " ", h("b", {}, now.join(" | ")), crossed ? ` × ${log ? "0 or " : ""}not finite` : ""),
     s(
       "svg",
       { width: WIDTH, height: HEIGHT, role: "img", "aria-label": text },

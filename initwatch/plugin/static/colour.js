@@ -29,7 +29,7 @@ function table(anchors) {
 }
 
 /** Red, green, blue as one pixel of an ImageData, as little-endian machines hold it. */
-export function packed([red, green, blue]) {
+function packed([red, green, blue]) {
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 

@@ -102,7 +102,7 @@ function lossText(run) {
 }
 
 /** "signal ratio 19000 → 1.92, loss 2.3 → 2.33". */
-export function triedText(figures) {
+function triedText(figures) {
   return pairs(figures)
     .map(({ name, before, after }) => `${words(name)} ${figure(before, 3)} → ${figure(after, 3)}`)
     .join(", ");

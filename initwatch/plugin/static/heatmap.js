@@ -483,7 +483,7 @@ function runsOf(places) {
 }
 
 /** "Dense, relu, RandomNormal(stddev=0.05)". */
-export function described(layer) {
+function described(layer) {
   const initializer = (layer.initializer ?? "").replace(/^.*initializers\./, "").replace(/\(\)$/, "");
   return [layer.class_name, layer.activation, initializer].filter(Boolean).join(" · ");
 }

@@ -2,6 +2,7 @@
 
 import { NOT_FINITE, NOT_MEASURED, SEQUENCE, ZERO, css, pixel } from "./colour.js";
 import { h } from "./dom.js";
+import { MISSING } from "./matrix.js";
 import { axis, figure, tickText } from "./scales.js";
 
 const WIDTH = 220;
@@ -29,8 +30,8 @@ export function legend(scale, quantity, matrices) {
   const has = (test) => matrices.some((matrix) => matrix.kinds.some(test));
   const keys = [];
   if (scale.log && matrices.some((matrix) => matrix.low <= 0)) keys.push(key(ZERO, "exactly 0"));
-  if (has((kind) => kind > 1)) keys.push(key(NOT_FINITE, "NaN or infinite", "crossed"));
-  if (has((kind) => kind === 1)) keys.push(key(NOT_MEASURED, "not measured", "hatched"));
+  if (has((kind) => kind > MISSING)) keys.push(key(NOT_FINITE, "NaN or infinite", "crossed"));
+  if (has((kind) => kind === MISSING)) keys.push(key(NOT_MEASURED, "not measured", "hatched"));
   const dark = scale.colours === SEQUENCE ? "dark is small" : "blue is small";
   const words = scale.relative
     ? `of the step's median layer, ${dark}`

@@ -1,11 +1,10 @@
 // A quantity of a run as the map needs it: numbers, what is no number, rows, blocks of cells.
 
-export const NUMBER = 0;
+// kinds of cells: places in KIND_TEXT; above MISSING stands what is not finite
+const NUMBER = 0;
 export const MISSING = 1;
-export const NAN = 2;
-export const INFINITE = 3;
-export const MINUS_INFINITE = 4;
-export const KIND_TEXT = ["", "not measured", "NaN", "Infinity", "-Infinity"];
+const NAN = 2;
+const KIND_TEXT = ["", "not measured", "NaN", "Infinity", "-Infinity"];
 
 /**
  * values: [step][layer] of number, null (not measured) or "NaN", "Infinity", "-Infinity".
@@ -44,11 +43,6 @@ export class Matrix {
     const place = step * this.layers + layer;
     const kind = this.kinds[place];
     return kind === NUMBER ? this.data[place] : kind === MISSING ? null : KIND_TEXT[kind];
-  }
-
-  /** One layer over the steps. */
-  column(layer) {
-    return this.steps.map((_, step) => this.cell(step, layer));
   }
 
   /** All layers at a step. */
