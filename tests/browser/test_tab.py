@@ -17,7 +17,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 from tests.browser.fits import DEPTH, python
 from tests.browser.reading import cell, luminance
 from tests.browser.serving import drawn, open_tab, tensorboard
-from tests.outlets.feed import feed, updates
+from tests.outlets.feed import feed, layers_of, updates
 
 expect = playwright.expect
 
@@ -217,6 +217,23 @@ def test_a_finding_folds_again_and_logs_of_a_later_version_are_named(
         page.goto(f"{address}/#initwatch")
         alert = page.frame_locator("iframe[src*='name=initwatch']").locator(".alert:visible")
         expect(alert).to_contain_text("Not shown: the log of 'newer/initwatch' is of schema 99")
+
+
+@pytest.mark.parametrize("names", [("net/dense", "net_1/dense"), ("net/dense", "net_1/other")])
+def test_layers_of_a_model_that_was_built_again_are_compared(page, tmp_path, names):
+    for run, name in zip("ab", names, strict=True):
+        feed(tmp_path / run, updates(6, 4, layers=layers_of(4, name=name)))
+    with tensorboard(tmp_path) as address:
+        frame = open_tab(page, address)
+        frame.select_option("#compare", "b/initwatch")
+        drawn(frame)
+        same = names[1].endswith("dense")
+        assert frame.locator(".map.bare").count() == int(same)  # the same names stand once
+        frame.locator(".label").nth(2).click()
+        drawn(frame)
+        assert frame.locator("[data-quantity=delta_rms] .signal").count() == 2
+        read = frame.locator(".readout").all_inner_texts()
+        assert [text.split(",")[0] for text in read] == [f"{name}_2" for name in names]
 
 
 def test_the_plot_by_depth_is_of_the_logged_numbers(address, page):

@@ -358,13 +358,14 @@ export class App {
     const lossAxis = this.remembered("loss", shown.map(({ run }) => run), () =>
       lossAxisOf(shown.map(({ run }) => run)),
     );
-    const pathsOf = (run) => run.layers.map(({ path }) => path).join("\n");
-    const firstPaths = pathsOf(shown[0].run);
-    shown.forEach(({ name, run, prefix }, place) => {
+    const namesOf = ({ run, prefix }) => run.layers.map(({ path }) => path.slice(prefix.length)).join("\n");
+    const firstNames = namesOf(shown[0]);
+    shown.forEach((entry, place) => {
+      const { name, run, prefix } = entry;
       const rows = this.remembered(`rows ${name}`, [run.layers, state.search, state.grouping], () =>
         rowsOf(run.layers, state.search, state.grouping),
       );
-      const layer = run.layers.findIndex(({ path }) => path === state.layer);
+      const layer = placeOf(state.layer, shown, entry);
       this.maps.get(name).draw({
         run,
         rows,
@@ -375,7 +376,7 @@ export class App {
         view: state.view,
         theme: state.theme,
         // rows of the same layers stand at the same height: they are named once
-        labels: place === 0 || pathsOf(run) !== firstPaths,
+        labels: place === 0 || namesOf(entry) !== firstNames,
         prefix,
         lossAxis,
         step: nearest(run.steps, state.step),
@@ -410,7 +411,7 @@ export class App {
     const plot = {
       runs,
       step: state.step,
-      layer: run.layers.findIndex(({ path }) => path === state.layer),
+      layer: placeOf(state.layer, shown, shown[0]),
       flagged: finding ? spans(run, finding.layers) : [],
       code: finding?.code ?? "",
     };
@@ -425,9 +426,10 @@ export class App {
     document.body.classList.toggle("with-card", Boolean(there));
     if (!there) return this.cardPlace.replaceChildren();
     const { store } = this;
-    const found = shown.map(({ name, run }) =>
-      run.layers.some(({ path }) => path === open.path) ? store.layer(name, open.path) : null,
-    );
+    const found = shown.map((entry) => {
+      const place = placeOf(open.path, shown, entry);
+      return place < 0 ? null : store.layer(entry.name, entry.run.layers[place].path);
+    });
     const histograms = store.histograms(open.run, open.path);
     const parts = [owner.run, open.path, step, histograms, ...found];
     const drawn = this.remembered("card", parts, () => {
@@ -469,6 +471,26 @@ function replaced(place, children) {
 function sickest(runs) {
   const order = [...runs].sort((a, b) => b.errors - a.errors || b.warnings - a.warnings);
   return order[0]?.run ?? null;
+}
+
+/**
+ * Where the layer of a path stands in the run of `entry`, -1 if nowhere. A model that was built
+ * twice has other names: a layer is that of the same name within its model, else, in a model of the
+ * same types throughout, that at the same place.
+ */
+function placeOf(path, shown, { run, prefix }) {
+  const own = run.layers.findIndex((layer) => layer.path === path);
+  if (own >= 0) return own;
+  const owner = shown.find((one) => one.run.layers.some((layer) => layer.path === path));
+  if (!owner) return -1;
+  const name = path.slice(owner.prefix.length);
+  const named = run.layers.findIndex((layer) => layer.path.slice(prefix.length) === name);
+  if (named >= 0) return named;
+  const theirs = owner.run.layers;
+  const alike =
+    theirs.length === run.layers.length &&
+    theirs.every((layer, k) => layer.class_name === run.layers[k].class_name);
+  return alike ? theirs.findIndex((layer) => layer.path === path) : -1;
 }
 
 /** Neighbouring layers among `paths`: [[first, last]]. */
