@@ -7,7 +7,7 @@ forward and the backward signal most even over depth is what is advised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -221,6 +221,37 @@ def _figures(before: Signals, after: Signals) -> dict[str, float]:
         "loss_before": before.loss,
         "loss_after": after.loss,
     }
+
+
+def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
+    """True if a trial shows what it was for to be at fault, be the finding a warning only.
+
+    Many a network that only warns learns as it is, and better than with other weights: those of
+    a textbook under an activation that they do not quite suit. So two things are asked for: the
+    trial evens out one of the signals by the depth limit, and something of what was tried
+    together is far off: weights of twice or half the variance, or biases.
+
+    Args:
+        item: an initializer's.
+        advice: all there is, ``item`` among it.
+    """
+    if item.measured is None:
+        return False
+    before, after = (
+        max(item.measured[f"{signal}_ratio_{when}"] for signal in ("signal", "gradient"))
+        for when in ("before", "after")
+    )
+    if np.log(before) - np.log(after) < depth.LOG_LIMIT:
+        return False
+    together = [other for other in advice if other.measured == item.measured]
+    return any(_is_far_off(other.predicted) for other in together)
+
+
+def _is_far_off(predicted: Mapping[str, float]) -> bool:
+    if "bias_over_sigma_before" in predicted:
+        return True
+    before, after = (predicted.get(f"sigma_w2_{when}", 1.0) for when in ("before", "after"))
+    return not weights.TEXTBOOK_FACTOR**-1 <= before / after <= weights.TEXTBOOK_FACTOR
 
 
 # --------------------------------------------------------------------------- drawing
