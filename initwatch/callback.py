@@ -13,7 +13,7 @@ import keras
 
 from initwatch.advice.pretrained import not_as_drawn
 from initwatch.advice.reinitialize import begin_anew, reinitialize
-from initwatch.advice.trial import is_decisive
+from initwatch.advice.trial import has_exploded, is_decisive
 from initwatch.capture.session import Session, writes_logs
 from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
 from initwatch.diagnosis.rule import Rule
@@ -231,10 +231,9 @@ class AutoReinit(InitWatch):
     It acts in the first steps of a fit only, and only on what a trial has shown to be better: the
     candidates are drawn and measured on a batch of the training (``Advice.measured``). It acts on
     findings of severity ``error`` (this run will not learn as it is), and on a ``warning`` where
-    biases or weights are far from any textbook's and the trial evens out the signals twentyfold.
-    What the optimizer keeps of the layers it changes begins anew; that of all layers does, if the
-    optimizer has done nothing before this fit. Everything it does is said, logged and kept in
-    ``changes``.
+    biases or weights are far from any textbook's and the trial evens out the signals a hundredfold.
+    What the optimizer keeps of the layers it changes begins anew; where the loss had exploded, that
+    of all layers does. Everything it does is said, logged and kept in ``changes``.
 
     Left alone are frozen layers, and weights that do not look like a draw of their layer's own
     initializer: loaded, trained before, or set by hand.
@@ -313,9 +312,9 @@ class AutoReinit(InitWatch):
         if advised and not sure:
             self._watch.say_untried(type(self).__name__)
         changed = reinitialize(self.model, replace(report, advice=sure)) if sure else []
-        if changed and step <= self._watch.batch * int(self.model.steps_per_execution):
-            # the optimizer has seen nothing but the gradients of the weights that are gone; what
-            # overflowed in them would reach the layers that stay
+        if any(has_exploded(advice) for advice in sure):
+            # gradients of that size stand in the slots of the layers that stay as well: Adam, for
+            # one, would not move those for thousands of steps, or divide by infinity
             begin_anew(self.model.optimizer, self.model.trainable_variables)
         return [replace(change, step=step) for change in changed]
 

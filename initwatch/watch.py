@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from initwatch.advice.advisor import advise
+from initwatch.advice.alternatives import Alternatives, Change
 from initwatch.advice.trial import try_out
 from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session
@@ -66,6 +67,7 @@ class Watch:
         self._advice: list[Advice] = []
         self._proposed: list[Advice] = []  # theory's advice that was tried last
         self._tried: list[Advice] = []  # what the trial made of it
+        self._alternatives: Alternatives | None = None  # what was tried of other kinds
         self._untried = False  # there is advice that has not been measured
         self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
         self._past: list[Finding] = []  # findings on weights that have been drawn anew since
@@ -221,7 +223,14 @@ class Watch:
             history = self._recorder.history()
             spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
             proposed = self._advice
-            self._advice = try_out(self._model, proposed, history, self._measured_again, spare)
+            # what is only worth knowing is not worth a trial
+            grave = {f.code for f in self._engine.findings if f.severity != "info"}
+            tried = [item for item in proposed if grave & set(item.codes)]
+            advice = try_out(self._model, tried, history, self._measured_again, spare)
+            if self._alternatives is None:
+                self._alternatives = Alternatives(self._model, _Lab(self._session, self._faults))
+            advice = self._alternatives.measured(advice, history)
+            self._advice = [*advice, *(item for item in proposed if item not in tried)]
             self._proposed, self._tried = proposed, self._advice
             changed = self._advice != proposed
         self._announce(changed)
@@ -235,15 +244,7 @@ class Watch:
     def _measured_again(self) -> History | None:
         """One step on the newest batches with the weights as they are; it leaves no trace."""
         assert self._session is not None
-        samples = self._session.probe()
-        if not samples:
-            return None
-        sample, structure = samples[0], samples[0].structure
-        outputs = [layer.outputs for layer in structure.layers]
-        recorder = Recorder(structure.layers, structure.variables, structure.output)
-        measurement = measure(sample.rows[0], structure.layout, outputs)
-        recorder.add(measurement, sample.active[0], structure.layout)
-        return recorder.history()
+        return _as_history(self._session.probe())
 
     def _announce(self, changed: bool = False) -> None:
         """Tells what was found to those who wait for advice that has been measured.
@@ -272,6 +273,7 @@ class Watch:
         self._engine = Engine(self._rules, self._faults)
         self._recorder = None
         self._advice, self._proposed, self._tried = [], [], []
+        self._alternatives = None
         self._agenda.alarm(self.batch - 1)
 
     def _update(self, **given: Any) -> Update:
@@ -342,6 +344,38 @@ class Watch:
             changes=list(self._changes),
             problems=self._faults.problems,
         )
+
+
+class _Lab:
+    """Training steps on the newest batch, measured: see ``alternatives.Lab``."""
+
+    def __init__(self, session: Session, faults: Faults) -> None:
+        self._session = session
+        self._faults = faults
+
+    def here(self, steps: int, change: Change | None = None) -> History | None:
+        return _as_history(self._session.probe(steps, change))
+
+    def elsewhere(self, model: keras.Model, steps: int) -> History | None:
+        batch = self._session.newest_batch()
+        if batch is None:
+            return None
+        session = Session(model)
+        session.attach(self._faults, lambda sample: None)
+        return _as_history(session.look(steps, *batch))
+
+
+def _as_history(samples: Sequence[Sample]) -> History | None:
+    """The first step of each sample; None if there is none."""
+    if not samples:
+        return None
+    structure = samples[0].structure
+    outputs = [layer.outputs for layer in structure.layers]
+    recorder = Recorder(structure.layers, structure.variables, structure.output)
+    for sample in samples:
+        measurement = measure(sample.rows[0], structure.layout, outputs)
+        recorder.add(measurement, sample.active[0], structure.layout)
+    return recorder.history()
 
 
 def _same(known: Sequence[Advice], proposed: Sequence[Advice]) -> bool:

@@ -61,6 +61,8 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         chosen = [by_code[code] for code in sorted(signal)]
         # the kernels are off, and behind them biases may be as well
         mended = weights.mend_signal(chosen, history, tuple(sorted(answers)))
+        if all(item.kind == "normalization" for item in mended):
+            mended = [*run.blame_updates(chosen[0], history, training), *mended]
         answer(answers, [*mended, *biases])
     if "IW203" in codes and "IW203" not in answered:
         # asked of the moment itself: a step later its damage looks like a cause of its own

@@ -34,6 +34,9 @@ Assignment = dict[str, tuple[Any, str]]  # variable -> (initializer, code to pas
 MARGIN = 0.8
 # A candidate beyond the depth limit twice over (e^12 in variance) mends nothing.
 MOST = 2.0 * depth.LOG_LIMIT
+# Of the sound networks of tests/bench/reinit.py that warn, all drawn by a textbook, a trial evened
+# out the signals 82-fold at most (depthwise kernels, of which Keras counts another fan-in).
+DECISIVE = 100.0
 # Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
@@ -181,7 +184,7 @@ def try_out(
     if not outcomes:
         return list(advice)
     best = _best(outcomes)
-    figures = _figures(now, best.signals)
+    figures = figures_of(now, best.signals)
     if not best.signals.cost <= min(now.cost - MARGIN, MOST):
         if proposed:
             return list(advice)
@@ -211,16 +214,20 @@ def _best(outcomes: Sequence[Outcome]) -> Outcome:
     return next(o for o in outcomes if o.signals.cost <= least + MARGIN)
 
 
-def _figures(before: Signals, after: Signals) -> dict[str, float]:
+def figures_of(before: Signals, after: Signals) -> dict[str, float]:
     """Before and after, as ratios of RMS."""
     return {
-        "signal_ratio_before": float(np.exp(min(before.forward, 700.0))),
-        "signal_ratio_after": float(np.exp(after.forward)),
-        "gradient_ratio_before": float(np.exp(min(before.backward, 700.0))),
-        "gradient_ratio_after": float(np.exp(after.backward)),
+        "signal_ratio_before": _ratio(before.forward),
+        "signal_ratio_after": _ratio(after.forward),
+        "gradient_ratio_before": _ratio(before.backward),
+        "gradient_ratio_after": _ratio(after.backward),
         "loss_before": before.loss,
         "loss_after": after.loss,
     }
+
+
+def _ratio(log: float) -> float:
+    return float(np.exp(min(log, 700.0)))
 
 
 def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
@@ -228,8 +235,8 @@ def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
 
     Many a network that only warns learns as it is, and better than with other weights: those of
     a textbook under an activation that they do not quite suit. So two things are asked for: the
-    trial evens out one of the signals by the depth limit, and something of what was tried
-    together is far off: weights of twice or half the variance, or biases.
+    trial evens out one of the signals a hundredfold, and something of what was tried together is
+    far off, weights of twice or half the standard deviation, or biases.
 
     Args:
         item: an initializer's.
@@ -241,7 +248,7 @@ def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
         max(item.measured[f"{signal}_ratio_{when}"] for signal in ("signal", "gradient"))
         for when in ("before", "after")
     )
-    if np.log(before) - np.log(after) < depth.LOG_LIMIT:
+    if not after * DECISIVE <= before:
         return False
     together = [other for other in advice if other.measured == item.measured]
     return any(_is_far_off(other.predicted) for other in together)
@@ -251,7 +258,15 @@ def _is_far_off(predicted: Mapping[str, float]) -> bool:
     if "bias_over_sigma_before" in predicted:
         return True
     before, after = (predicted.get(f"sigma_w2_{when}", 1.0) for when in ("before", "after"))
-    return not weights.TEXTBOOK_FACTOR**-1 <= before / after <= weights.TEXTBOOK_FACTOR
+    return not 0.25 <= before / after <= 4.0
+
+
+def has_exploded(item: Advice) -> bool:
+    """True if a trial has brought the loss down to a tenth of what it was, or to a number."""
+    if item.measured is None:
+        return False
+    before, after = item.measured["loss_before"], item.measured["loss_after"]
+    return not before <= 10.0 * after
 
 
 # --------------------------------------------------------------------------- drawing

@@ -18,8 +18,6 @@ from initwatch.theory.quadrature import mean_square_slope
 # A bias beyond two standard deviations of the pre-activation leaves less than one example in
 # forty on the other side of a ReLU's bend (normal distribution).
 BIAS_LIMIT = 2.0
-# Textbooks for one activation differ by up to 2 in variance (Glorot or LeCun and He).
-TEXTBOOK_FACTOR = 2.0
 # Keras's normalisations add an epsilon of 1e-3 to the variance; an input of variance 1 has less
 # than that behind such weights.
 BELOW_EPSILON = 1e-3
@@ -226,7 +224,7 @@ def textbook(history: History, codes: tuple[str, ...]) -> list[Advice]:
     """
     out = []
     for layer, advice, before, after in _by_textbook(history, codes):
-        if not TEXTBOOK_FACTOR**-1 <= before / after <= TEXTBOOK_FACTOR:
+        if before / after < 0.5 or before / after > 2.0:
             name = _activation_name(layer)
             reason = f"fan_in x Var(w) is {before:.3g} where {after:.3g} suits {name}."
             out.append(replace(advice, reason=reason))
