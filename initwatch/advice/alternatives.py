@@ -26,8 +26,8 @@ from initwatch.records import Advice, History, LayerSpec
 STEPS = 8  # training steps that each rehearsal takes
 # Smith 2017, sec. 3.3 looks at a range of rates; these and the present one are tried.
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-# A rate that lowers the loss half as far as the best does so with something in hand.
-ENOUGH = 0.5
+# The smallest rate whose loss falls so far, as a share of the best one's, has something in hand.
+ENOUGH = 0.9
 # Share of the loss by which a rate must lower it to be told from one that does nothing.
 TOLD = 0.02
 LOWER = 0.1  # share by which a change must lower it more than as many steps without it

@@ -114,7 +114,7 @@ def other_activation(
             if config.get("activation", "linear") != "linear":
                 config["activation"] = name
             return type(layer).from_config(config)
-        if layer.path in separate:
+        if (layer.path or layer.name) in separate:
             return keras.layers.Activation(name, name=layer.name)
         return None
 

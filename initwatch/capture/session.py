@@ -338,7 +338,9 @@ class Session:
         batch = self._rehearsal.newest(self._instrumented)
         if batch is None:
             return None
-        arrays = keras.tree.map_structure(keras.ops.convert_to_numpy, batch)
+        arrays = keras.tree.map_structure(
+            lambda leaf: None if leaf is None else keras.ops.convert_to_numpy(leaf), batch
+        )
         unpacked: tuple[Any, Any, Any] = keras.utils.unpack_x_y_sample_weight(arrays)
         return unpacked
 
