@@ -68,6 +68,7 @@ class Watch:
         self._proposed: list[Advice] = []  # theory's advice that was tried last
         self._tried: list[Advice] = []  # what the trial made of it
         self._alternatives: Alternatives | None = None  # what was tried of other kinds
+        self._news = False  # something was found that those who may change the model do not know
         self._untried = False  # there is advice that has not been measured
         self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
         self._past: list[Finding] = []  # findings on weights that have been drawn anew since
@@ -197,6 +198,7 @@ class Watch:
             newest = i == len(sample.rows) - 1
             histograms = _histograms(sample) if newest else ()
             self._emit(self._update(values=values, histograms=histograms, news=tuple(found)))
+            self._news = self._news or bool(found)
             if found or has_jumped(history.losses):
                 self._agenda.alarm(self.batch - 1)
         self._unsaid += news
@@ -214,13 +216,28 @@ class Watch:
         Args:
             last: no batch follows: nothing is applied any more.
         """
-        if not self._untried or self._session is None or self._recorder is None:
+        if self._session is None or self._recorder is None:
             return
+        if self._untried:
+            self._try_out(self._session, self._recorder)
+        elif not self._news:
+            return
+        self._news = False
+        for mender in [] if last else self.menders:
+            with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
+                self._session.settle()
+                changes = mender.mend(self.report(), self._recorder.last_step + 1)
+                if changes:
+                    self._begin_anew(changes)
+                    break  # what another one would go by is past
+
+    def _try_out(self, session: Session, recorder: Recorder) -> None:
+        """Measures what is advised."""
         self._untried = False
         changed = False
         with self._faults.contained("trial", "advice rests on theory alone."):
-            self._session.settle()
-            history = self._recorder.history()
+            session.settle()
+            history = recorder.history()
             spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
             proposed = self._advice
             # what is only worth knowing is not worth a trial
@@ -228,18 +245,12 @@ class Watch:
             tried = [item for item in proposed if grave & set(item.codes)]
             advice = try_out(self._model, tried, history, self._measured_again, spare)
             if self._alternatives is None:
-                self._alternatives = Alternatives(self._model, _Lab(self._session, self._faults))
+                self._alternatives = Alternatives(self._model, _Lab(session, self._faults))
             advice = self._alternatives.measured(advice, history)
             self._advice = [*advice, *(item for item in proposed if item not in tried)]
             self._proposed, self._tried = proposed, self._advice
             changed = self._advice != proposed
         self._announce(changed)
-        for mender in [] if last else self.menders:
-            with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
-                changes = mender.mend(self.report(), self._recorder.last_step + 1)
-                if changes:
-                    self._begin_anew(changes)
-                    break  # what another one would go by is past
 
     def _measured_again(self) -> History | None:
         """One step on the newest batches with the weights as they are; it leaves no trace."""

@@ -1,5 +1,7 @@
 """``audit``: the first steps on one batch, and not a trace of them."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -58,6 +60,23 @@ def test_nothing_is_changed():
     assert state(model) == before
     assert set(vars(model)) == attributes
     assert model.train_function is function
+
+
+def global_state_of_backend():
+    """The global generator that torch's operations draw from; the other backends have none."""
+    if keras.backend.backend() != "torch":
+        return None
+    import torch
+
+    return torch.get_rng_state().numpy().tobytes()
+
+
+def test_no_generator_moves_where_keras_makes_metrics_and_optimizer():
+    model = build()
+    before = global_state_of_backend(), np.random.get_state()[1].tobytes(), random.getstate()
+    initwatch.audit(model, *data())
+    after = global_state_of_backend(), np.random.get_state()[1].tobytes(), random.getstate()
+    assert after == before
 
 
 def test_training_afterwards_is_as_without_it():

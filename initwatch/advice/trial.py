@@ -215,7 +215,8 @@ def _best(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def figures_of(before: Signals, after: Signals) -> dict[str, float]:
-    """Before and after, as ratios of RMS."""
+    """Before and after, as ratios of RMS; layers of equal units, where there were some."""
+    equal = {"equal_layers_before": before.equal, "equal_layers_after": after.equal}
     return {
         "signal_ratio_before": _ratio(before.forward),
         "signal_ratio_after": _ratio(after.forward),
@@ -223,6 +224,7 @@ def figures_of(before: Signals, after: Signals) -> dict[str, float]:
         "gradient_ratio_after": _ratio(after.backward),
         "loss_before": before.loss,
         "loss_after": after.loss,
+        **(equal if before.equal else {}),
     }
 
 
@@ -236,7 +238,7 @@ def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
     Many a network that only warns learns as it is, and better than with other weights: those of
     a textbook under an activation that they do not quite suit. So two things are asked for: the
     trial evens out one of the signals a hundredfold, and something of what was tried together is
-    far off, weights of twice or half the standard deviation, or biases.
+    far off: weights of twice or half the standard deviation or all the same, or biases.
 
     Args:
         item: an initializer's.
@@ -251,7 +253,9 @@ def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
     if not after * DECISIVE <= before:
         return False
     together = [other for other in advice if other.measured == item.measured]
-    return any(_is_far_off(other.predicted) for other in together)
+    return item.measured.get("equal_layers_before", 0) > 0 or any(
+        _is_far_off(other.predicted) for other in together
+    )
 
 
 def _is_far_off(predicted: Mapping[str, float]) -> bool:

@@ -353,6 +353,11 @@ class Session:
         Raises:
             UnsupportedError: if the step cannot be undone.
         """
+        # torch draws when Keras makes metrics and optimizer, from the generator of the user
+        with self._backend.generator_put_back():
+            return self._looked(steps, x, y, sample_weight)
+
+    def _looked(self, steps: int, x: Any, y: Any, sample_weight: Any) -> list[Sample]:
         model, attributes = self.model, self.model.__dict__
         if not _is_built(model):
             model._symbolic_build(data_batch=(x, y, sample_weight))

@@ -223,6 +223,9 @@ class JaxBackend:
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return nullcontext()  # JAX has no global generator
 
+    def generator_put_back(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> _Step:

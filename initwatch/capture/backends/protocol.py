@@ -121,6 +121,9 @@ class Backend(Protocol):
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         """Inside it the backend's global generators begin at ``seed``; then all is as before."""
 
+    def generator_put_back(self) -> AbstractContextManager[None]:
+        """What the backend's global generator draws inside is undone."""
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> TrainFunction:

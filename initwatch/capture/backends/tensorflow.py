@@ -436,6 +436,9 @@ class TensorFlowBackend:
             eager.update(before)
             tf.random.set_global_generator(generator)
 
+    def generator_put_back(self) -> AbstractContextManager[None]:
+        return nullcontext()  # nothing that is done outside of a training's own step draws from it
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> TrainFunction:

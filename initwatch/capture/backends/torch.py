@@ -246,6 +246,10 @@ class TorchBackend:
             torch.manual_seed(seed)
             yield
 
+    def generator_put_back(self) -> AbstractContextManager[None]:
+        context: AbstractContextManager[None] = torch.random.fork_rng()
+        return context
+
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any
     ) -> TrainFunction:
