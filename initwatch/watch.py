@@ -372,8 +372,14 @@ class _Lab:
         if batch is None:
             return None
         session = Session(model)
-        session.attach(self._faults, lambda sample: None)
-        return _as_history(session.look(steps, *batch))
+        samples: list[Sample] = []
+        session.attach(self._faults, samples.append)
+        if not model.run_eagerly:
+            return _as_history(session.look(steps, *batch))
+        for _ in range(steps):
+            session.arm(histograms=False)
+            model.train_on_batch(*batch)
+        return _as_history(samples)
 
 
 def _as_history(samples: Sequence[Sample]) -> History | None:

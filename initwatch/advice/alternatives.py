@@ -278,7 +278,9 @@ def _compared(item: Advice, before: _Outcome, after: _Outcome) -> _Tried:
         f"loss_after_{STEPS}_steps_before": before.loss,
         f"loss_after_{STEPS}_steps_after": after.loss,
     }
-    return _Tried(replace(item, measured=measured), _helps(before, after))
+    helps = _helps(before, after)
+    reason = item.reason if helps else f"{item.reason} In {STEPS} steps it did not help."
+    return _Tried(replace(item, measured=measured, reason=reason), helps)
 
 
 def _activations(item: Advice) -> list[tuple[str, str]]:

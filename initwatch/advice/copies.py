@@ -77,13 +77,16 @@ def _copy(model: keras.Model, exchange: Exchange, keep: bool) -> keras.Model:
     for layer, new, other in made.values():
         if keep and not other and layer.built:
             new.set_weights(layer.get_weights())
+    # a few steps do not pay for tracing; JAX compiles a step in any case
+    eager = keras.backend.backend() == "tensorflow"
     optimizer = model.optimizer
     options = model._compile_config.config
     copy.compile(
         optimizer=type(optimizer).from_config(optimizer.get_config()),
         loss=options["loss"],
         loss_weights=options["loss_weights"],
-        jit_compile=model.jit_compile,
+        jit_compile=False if eager else model.jit_compile,
+        run_eagerly=eager,
     )
     return copy
 
