@@ -183,7 +183,7 @@ def try_out(
         outcomes = list(_measured(variables, chosen, before, measure))
     if not outcomes:
         return list(advice)
-    best = _best(outcomes)
+    best = _best(outcomes, _scatter(chosen, history))
     figures = figures_of(now, best.signals)
     if not best.signals.cost <= min(now.cost - MARGIN, MOST):
         if proposed:
@@ -208,10 +208,20 @@ def try_out(
     return [*out, *others]
 
 
-def _best(outcomes: Sequence[Outcome]) -> Outcome:
+def _best(outcomes: Sequence[Outcome], margin: float) -> Outcome:
     """The first that no other beats by more than draws differ: theory's choice comes first."""
     least = min(outcome.signals.cost for outcome in outcomes)
-    return next(o for o in outcomes if o.signals.cost <= least + MARGIN)
+    return next(o for o in outcomes if o.signals.cost <= least + margin)
+
+
+def _scatter(advice: Sequence[Advice], history: History) -> float:
+    """By what the cost of two draws for these layers differs, ``MARGIN`` at most.
+
+    The log-length of a signal scatters by sqrt(5 x sum of 1 / fan_in) / 2 (Hanin & Rolnick 2018).
+    """
+    drawn = {item.variable for item in advice}
+    kernels = [x.kernel for x in history.layers if x.kernel and x.kernel.variable in drawn]
+    return min(MARGIN, float(np.sqrt(2.5 * sum(1.0 / kernel.fan_in for kernel in kernels))))
 
 
 def figures_of(before: Signals, after: Signals) -> dict[str, float]:
