@@ -20,6 +20,12 @@ AFTER = f"loss_after_{STEPS}_steps_after"
 BEFORE = f"loss_after_{STEPS}_steps_before"
 
 
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch):
+    """No copy is left out because the machine is slow."""
+    monkeypatch.setattr(alternatives, "SECONDS", np.inf)
+
+
 def measured_steps(last, sigma_w2=GOOD, first=2.3):
     """A history of as many steps as a rehearsal takes, in which the loss falls to ``last``."""
     history = mlp_history(4, "relu", sigma_w2, width=16, rows=STEPS + 1)
@@ -187,6 +193,15 @@ def test_where_steps_cannot_be_taken_again_it_says_so():
     (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], None)
     assert item.measured is None
     assert item.reason.endswith("Not tried: this training's step cannot be taken again.")
+
+
+def test_no_copy_is_begun_late(monkeypatch):
+    monkeypatch.setattr(alternatives, "SECONDS", -1.0)
+    lab = Planned(lambda change: 0.5)
+    advice = [advised("activation", "relu", layer="only")]
+    (item,) = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
+    assert item.reason.startswith("Theory. Not tried: others took")
+    assert lab.asked == []
 
 
 class OwnStep(keras.Sequential):
