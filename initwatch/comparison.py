@@ -231,7 +231,8 @@ class _Trainer:
         )
 
     def _step(self, model: keras.Model, rows: NDArray[np.int64]) -> float:
-        """One batch's own loss: ``train_on_batch`` begins its running mean anew each time."""
+        """One batch's own loss."""
+        model.reset_metrics()  # Keras up to 3.13 goes on with its running mean
         batch = keras.tree.map_structure(lambda array: array[rows], self._data)
         logs = model.train_on_batch(*batch, return_dict=True)
         if "loss" not in logs:

@@ -14,17 +14,21 @@ TOP = {"watch", "callback", "comparison", "initializers", "cli", "__main__"}
 HELPERS = {"errors": set(), "schedule": {"initwatch.errors"}}  # any room may import these
 # Imports that the order alone would not allow.
 ALLOWED = {
-    ("outlets", "initwatch.plugin.metadata"),  # writer and reader share the grammar of tags
-    ("plugin", "initwatch.plugin.metadata"),
+    # writer and reader share the grammar of tags, how numbers are packed, how records are framed
+    ("outlets", "initwatch.plugin.metadata"),
+    ("outlets", "initwatch.plugin.encoding"),
+    ("outlets", "initwatch.plugin.tfrecord"),
+    ("plugin", "initwatch.plugin"),
     ("plugin", "initwatch.records"),
     ("comparison", "initwatch.callback"),  # each of its runs is watched
     ("__main__", "initwatch.cli"),
     ("cli", "initwatch"),  # its version and its docstring
+    ("cli", "initwatch.plugin"),  # it reads logs as the tab does
 }
 # In these folders files do not know each other, but for the ones named.
 SIBLINGS = {
     "diagnosis/rules": set(),
-    "outlets": {"outlet", "event_file"},
+    "outlets": {"outlet", "event_file", "tab_log", "prediction"},
     "capture/backends": {"protocol"},
 }
 # Who may import what is heavy or foreign: rooms, or single files.
@@ -149,7 +153,7 @@ PLANTED = [
     ("outlets/a.py", "import initwatch.plugin.plugin", "outlets imports plugin"),
     ("capture/a.py", "import initwatch.plugin.metadata", "capture imports plugin"),
     ("plugin/a.py", "import initwatch.theory.fans", "plugin imports theory"),
-    ("plugin/a.py", "import initwatch.plugin.b", "plugin imports initwatch.plugin.b"),
+    ("plugin/a.py", "import initwatch.outlets.b", "plugin imports outlets"),
     ("callback.py", "import initwatch.cli", "callback imports cli"),
     ("callback.py", "import initwatch.comparison", "callback imports comparison"),
     ("comparison.py", "import initwatch.cli", "comparison imports cli"),

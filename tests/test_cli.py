@@ -1,6 +1,7 @@
 """The command line."""
 
 import inspect
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,6 +12,11 @@ import pytest
 import initwatch
 from initwatch.cli import main
 from initwatch.diagnosis.catalogue import CATALOGUE
+from initwatch.plugin.answers import gathered
+from initwatch.plugin.log import read_logs
+from tests.outlets.feed import feed, updates
+from tests.plugin.test_log import ADVICE as ADVICES
+from tests.plugin.test_log import FINDING
 
 every_rule = pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.code)
 
@@ -91,3 +97,94 @@ def test_the_readme_lists_every_rule():
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     listed = [line for line in readme.splitlines() if line.startswith("| IW")]
     assert listed == [f"| {rule.code} | `{rule.symptom}` | {rule.summary} |" for rule in CATALOGUE]
+
+
+# ---------------------------------------------------------------------- report
+
+
+@pytest.fixture
+def logs(tmp_path):
+    report = initwatch.Report(findings=[FINDING], advice=ADVICES)
+    told = feed(tmp_path / "a", updates(6, 2, report=report)).report
+    feed(tmp_path / "b", updates(9, 2), end=False)
+    return tmp_path, told
+
+
+def test_report_prints_what_the_run_printed(logs, capsys):
+    log_dir, told = logs
+    assert main(["report", str(log_dir / "a")]) == 0
+    assert capsys.readouterr().out == f"{told}\n"
+
+
+def test_report_names_several_runs_and_says_which_did_not_end(logs, capsys):
+    log_dir, told = logs
+    assert main(["report", str(log_dir)]) == 0
+    out = capsys.readouterr().out
+    first, second = out.split("b/initwatch:\n")
+    assert first == f"a/initwatch:\n{told}\n"
+    assert second.startswith("The run is going on, or did not end: this is what it has logged.\n")
+    assert "healthy, nothing to report (9 steps measured up to step 8)" in second
+
+
+def test_report_on_a_terminal_has_blocks(logs, capsys, monkeypatch):
+    log_dir, _ = logs
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["report", str(log_dir / "a")]) == 0
+    out = capsys.readouterr().out
+    assert "IW101 initializer_mismatch" in out
+    assert "╭─" in out
+    assert "signal ratio 1e+09 -> 1.5" in out
+    assert "1 error (6 steps measured up to step 5)" in out
+
+
+def test_report_as_json_has_the_answers_of_the_tab(logs, capsys):
+    log_dir, _ = logs
+    assert main(["report", str(log_dir), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == gathered(read_logs(log_dir))
+    path = log_dir / "out.json"
+    assert main(["report", str(log_dir), "--json", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    assert json.loads(path.read_text(encoding="utf-8")) == printed
+
+
+def test_report_says_what_is_wrong_with_a_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for folder, words in (
+        ("missing", "is no folder. Give the one that InitWatch(log_dir) wrote."),
+        ("file", "is no folder."),
+        ("empty", "no initwatch log under "),
+    ):
+        assert main(["report", str(tmp_path / folder)]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("initwatch: ")
+        assert words in captured.err
+        assert folder in captured.err
+
+
+def test_report_says_that_a_file_cannot_be_written(logs, capsys):
+    log_dir, _ = logs
+    assert main(["report", str(log_dir), "--json", str(log_dir)]) == 2
+    assert "cannot be written (Is a directory)" in capsys.readouterr().err
+
+
+def test_report_of_a_later_versions_log_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("initwatch.outlets.tab_log.SCHEMA", 99)
+    feed(tmp_path, updates(2, 2))
+    assert main(["report", str(tmp_path)]) == 2
+    assert "schema 99" in capsys.readouterr().err
+
+
+def test_report_loads_no_backend(logs):
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "initwatch", "report", str(logs[0])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip() for line in run.stderr.splitlines()}
+    assert "initwatch.plugin.log" in loaded
+    assert loaded.isdisjoint({"keras", "tensorflow", "jax", "torch"})

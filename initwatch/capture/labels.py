@@ -21,6 +21,9 @@ _ALIASES = {
     "MeanSquaredError": "mean_squared_error",
     "mse": "mean_squared_error",
     "MSE": "mean_squared_error",
+    "MeanAbsoluteError": "mean_absolute_error",
+    "mae": "mean_absolute_error",
+    "MAE": "mean_absolute_error",
 }
 KNOWN = frozenset(_ALIASES.values())
 
@@ -42,7 +45,7 @@ def loss_name(loss: Any) -> str | None:
 
 
 def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
-    """Loss of the best constant prediction, float32 scalar.
+    """Loss of the best constant prediction, float32 scalar; NaN where it is not known.
 
     Args:
         name: one of ``KNOWN``.
@@ -51,7 +54,8 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
 
     Cross-entropies: the entropy of the batch's label frequencies in nats, with Miller's and
     Madow's correction (classes seen - 1) / 2n for small batches (Miller 1955). Squared error:
-    the unbiased variance of the targets, each output by itself. Absolute error has no such
+    the unbiased variance of the targets, each output by itself. Absolute error of labels that
+    are all 0 or 1: the rarer one's share, each output by itself. Of other targets it has no
     correction that holds for small batches of every distribution: its guess is not known.
     """
     if name == "sparse_categorical_crossentropy":
@@ -68,6 +72,9 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
         both = ops.stack([share, 1.0 - share], axis=-1)
         outputs = ops.cast(ops.size(share), "float32")
         return _entropy(both, labels) / outputs
+    if name == "mean_absolute_error":
+        binary = ops.all(ops.logical_or(ops.equal(y, 0.0), ops.equal(y, 1.0)))
+        return ops.where(binary, ops.mean(ops.minimum(share, 1.0 - share)), float("nan"))
     return ops.mean(ops.square(y - share)) * labels / ops.maximum(labels - 1.0, 1.0)
 
 

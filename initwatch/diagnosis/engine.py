@@ -34,6 +34,7 @@ class Engine:
         self._seen: dict[str, int] = {}  # code -> the newest step at which it was found
         self._gone: set[str] = set()  # codes whose evidence is no longer there
         self._learns_well = False
+        self._above_guess = False
         self._abstained: dict[str, str] = {}
         self._judged = -1
 
@@ -50,6 +51,7 @@ class Engine:
         self._judged = history.step
         course = course_of(history)
         self._learns_well = course is not None and course.learns_well
+        self._above_guess = course is not None and course.above_guess
         for rule in self._rules.values():
             stage = f"rule {rule.code}"
             if self._faults.failed(stage):
@@ -95,7 +97,16 @@ class Engine:
         if finding.code in self._gone:
             return True
         persists = getattr(self._rules[finding.code], "persists", False)
-        return self._learns_well and not persists and finding.severity != "info"
+        return self._does_well and not persists and finding.severity != "info"
+
+    @property
+    def _does_well(self) -> bool:
+        """True if the run learns well, and by more than its errors where something hurts it."""
+        hurts = any(
+            getattr(self._rules[code], "hurts_above_guess", False)
+            for code in self._found.keys() - self._gone
+        )
+        return self._learns_well and not (self._above_guess and hurts)
 
     @property
     def findings(self) -> list[Finding]:

@@ -27,6 +27,8 @@ class Rule(Protocol):
         retracted: True if a finding has recovered once ``check`` no longer yields it.
         persists: True if what it finds is a fault also in a run that learns well; left out, a
             finding of such a run has recovered.
+        hurts_above_guess: True if a run in which it is found does not learn well while its loss
+            is above that of a constant guess, few as its errors may be.
 
     A rule that cannot judge every model has a method ``abstains(history)`` besides, which gives
     the reason in one line, or None.

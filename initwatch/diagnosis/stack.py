@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,13 @@ _NEUTRAL = frozenset(
     "SpatialDropout2D MaxPooling1D MaxPooling2D MaxPooling3D ZeroPadding1D ZeroPadding2D "
     "InputLayer Rescaling Normalization".split()
 )
+
+
+InputSquare = Callable[[LayerSpec], float]
+
+
+def _unit_input(first: LayerSpec) -> float:
+    return 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +74,13 @@ class PlainStack:
         )
 
 
-def plain_stack(history: History, row: int = 0) -> PlainStack | None:
+def plain_stack(
+    history: History, row: int = 0, input_square: InputSquare = _unit_input
+) -> PlainStack | None:
     """The longest plain stack of the trunk with its weights as in ``row``; None if shorter
     than two layers or not measured.
+
+    ``input_square`` tells the mean square of what a first layer is given, as theory takes it.
     """
     if Statistic.WEIGHT_RMS not in history.series or not len(history.steps):
         return None
@@ -85,14 +97,16 @@ def plain_stack(history: History, row: int = 0) -> PlainStack | None:
             longest = list(current)
     if len(longest) < 2:
         return None
-    return _measured(history, longest, row)
+    return _measured(history, longest, row, input_square)
 
 
 def _followed(layer: LayerSpec) -> bool:
     return layer.activation is not None and not layer.normalized and not layer.is_output
 
 
-def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack | None:
+def _measured(
+    history: History, layers: list[LayerSpec], row: int, input_square: InputSquare
+) -> PlainStack | None:
     rms = history.series[Statistic.WEIGHT_RMS][row]
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
     entries: list[tuple[LayerSpec, Kernel, Activation]] = []
@@ -123,7 +137,9 @@ def _measured(history: History, layers: list[LayerSpec], row: int) -> PlainStack
     if not np.all(np.isfinite(sigma_w2)) or min(sigma_w2) <= 0.0:
         return None
     effective = [w * f for w, f in zip(sigma_w2, factors, strict=True)]
-    theory = propagate(1.0, effective, sigma_b2, [a.function for a in activations])
+    theory = propagate(
+        input_square(layers[0]), effective, sigma_b2, [a.function for a in activations]
+    )
     return PlainStack(
         tuple(members),
         tuple(kernels),

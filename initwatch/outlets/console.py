@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -15,8 +15,11 @@ from initwatch.records.report import (
     by_trial,
     changes_lines,
     closing_line,
+    closing_lines,
     evidence_text,
+    finding_lines,
     grouped,
+    in_order,
 )
 from initwatch.records.update import Update
 
@@ -58,6 +61,23 @@ class ConsoleOutlet:
         style = "green" if report.healthy else "yellow"
         self._console.print(Text(closing_line(report), style=style))
 
+    def show(self, report: Report, changes: Sequence[str]) -> None:
+        """A whole report at once, as plain text if this is no terminal.
+
+        Args:
+            report: the findings with their advice, and how far it came.
+            changes: what was drawn anew, a line each.
+        """
+        ending = [*changes, *closing_lines(report)]
+        if not self._console.is_terminal:
+            # not through the console, which would break lines at its width
+            print(*finding_lines(report), *ending, sep="\n", file=self._console.file)
+            return
+        for finding in in_order(report.findings):
+            self._print(self._block(finding, report.advice))
+        for line in ending:
+            self._print(Text(line, style="green" if report.healthy else "yellow"))
+
     def _print(self, block: Panel | Text) -> None:
         # Keras redraws its bar from the start of the line: a line of its own keeps both whole
         if self._in_progress():
@@ -89,10 +109,12 @@ class ConsoleOutlet:
             if text:
                 rows.add_row("measured", Text(text))
         title = Text(f"{finding.code} {finding.symptom}", style=_STYLES[finding.severity])
+        recovered = finding.state == "recovered"
+        until = f", recovered after step {finding.last_step}" if recovered else ""
         return Panel(
             Group(Text(finding.message), rows),
             title=title,
-            subtitle=f"{finding.severity}, step {finding.step}",
+            subtitle=f"{finding.severity}, step {finding.step}{until}",
             title_align="left",
             subtitle_align="right",
             border_style=_STYLES[finding.severity].removeprefix("bold "),

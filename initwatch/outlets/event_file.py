@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -15,33 +14,12 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 
-
-def _crc_function() -> Callable[[bytes], int]:
-    """CRC32C: google-crc32c if it is installed, else TensorBoard's, which is pure Python."""
-    try:
-        import google_crc32c
-    except ImportError:
-        from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c
-
-        def slow(data: bytes) -> int:
-            return int(crc32c(data))
-
-        return slow
-
-    def fast(data: bytes) -> int:
-        return int(google_crc32c.value(data))
-
-    return fast
+from initwatch.plugin.tfrecord import crc_function, framed
 
 
 def string_tensor(text: bytes) -> TensorProto:
     """A scalar string: one of shape [1] is drawn with a table around it."""
     return TensorProto(dtype=DT_STRING, tensor_shape=TensorShapeProto(), string_val=[text])
-
-
-def _masked(crc: int) -> int:
-    """TFRecord's mask, so that a CRC of data that holds CRCs stays one."""
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 class EventFile:
@@ -61,7 +39,7 @@ class EventFile:
 
     def __init__(self, folder: Path, first_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._crc = _crc_function()
+        self._crc = crc_function()
         host = socket.gethostname() or "localhost"
         # the counter keeps two fits of one second apart
         stem = f"events.out.tfevents.{int(time.time()):010d}.{host}.{os.getpid()}"
@@ -80,16 +58,7 @@ class EventFile:
         self._write(event)
 
     def _write(self, event: Event) -> None:
-        data = event.SerializeToString()
-        length = struct.pack("<Q", len(data))
-        record = b"".join(
-            (
-                length,
-                struct.pack("<I", _masked(self._crc(length))),
-                data,
-                struct.pack("<I", _masked(self._crc(data))),
-            )
-        )
+        record = framed(event.SerializeToString(), self._crc)
         written = 0
         while written < len(record):
             written += self._file.write(record[written:])

@@ -32,11 +32,14 @@ class ProgressBar:
         self._task = self._progress.add_task("", total=total)
 
     def __enter__(self) -> ProgressBar:
-        self._progress.start()
+        if not self._progress.disable:
+            self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+        # some versions of rich end a bar that was never shown with an empty line
+        if not self._progress.disable:
+            self._progress.stop()
 
     def begin(self, run: str, done: int) -> None:
         """The run ``run`` begins, ``done`` steps of all are behind."""

@@ -1,4 +1,4 @@
-"""TensorBoard: scalars, histograms, findings and advice, in a run of their own."""
+"""TensorBoard: the tab's tensors, scalars, histograms and texts, in a run of their own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tensorboard.plugins.text import metadata as text_metadata
 
 from initwatch.errors import ArgumentError, LogDirError
 from initwatch.outlets.event_file import EventFile, string_tensor
+from initwatch.outlets.tab_log import TabLog
 from initwatch.plugin.metadata import (
     ADVICE_TAG,
     CHANGES_TAG,
@@ -43,7 +44,8 @@ from initwatch.records.report import (
 )
 from initwatch.records.update import Histogram, Update
 
-# Few by default: one chart a layer and quantity. Of variables, the kernel stands for its layer.
+# For TensorBoards without our tab, and few: a scalar takes some 45 bytes, and 200 layers with all
+# of these, at each step, would fill 160 kB a step. Of variables, the kernel stands for its layer.
 SCALARS = (
     Statistic.LOSS,
     Statistic.TRIVIAL_LOSS,
@@ -60,13 +62,21 @@ SCALARS = (
     Statistic.ACTIVATION_SLOPE,
     Statistic.ACTIVATION_SIMILARITY,
 )
-# TensorBoard takes minutes to list tens of thousands of tags: deeper models are logged at so
-# many layers, evenly over depth, and where something was found.
-MAX_LAYERS = 50
+# TensorBoard takes minutes to list tens of thousands of tags: scalars and histograms of deeper
+# models are of so many layers, evenly over depth, and of those where something was found.
+MAX_LAYERS = 20
+# So many of a fit are all written, then every second one until twice as many have come, every
+# fourth until four times as many have, and so on. The tab's steps are thinned far later than
+# scalars of layers and histograms: they hold every layer, in less room than 50 layers' scalars.
+ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS = 64, 8, 4096
 
 
 class TensorBoardOutlet:
-    """Writes to ``log_dir/initwatch``.
+    """Writes to ``log_dir/initwatch``: one record a sampled step.
+
+    The tab's numbers are of every layer (``tab_log``). Scalars and histograms, for TensorBoards
+    without the tab, are of at most ``MAX_LAYERS`` layers and those with findings, and thin out as a
+    fit goes on (``Thinned``); scalars of the whole step, such as the loss, do not.
 
     Args:
         log_dir: a local folder; made if it does not exist.
@@ -88,13 +98,21 @@ class TensorBoardOutlet:
         self._logged: frozenset[int] | None = None
         self._flagged: set[str] = set()
         self._columns: list[tuple[Statistic, list[str], NDArray[np.intp]]] | None = None
+        self._tab = TabLog(0)
+        self._last_step = 0
+        self._thinned = [Thinned(n) for n in (ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS)]
 
     def open(self, step: int) -> None:
+        if self._file is not None:  # a fit that ended by an exception left it open
+            self._file.close()
         self._file = EventFile(self.folder, step)
         self._described = set()
         self._advised = set()
         self._layers = None
         self._flagged = set()
+        self._tab = TabLog(step)
+        self._last_step = step
+        self._thinned = [Thinned(n) for n in (ALL_SCALARS, ALL_HISTOGRAMS, ALL_STEPS)]
         layout = Summary.Value(tag=custom_scalar_metadata.CONFIG_SUMMARY_TAG)
         layout.tensor.CopyFrom(string_tensor(_charts().SerializeToString()))
         layout.metadata.CopyFrom(custom_scalar_metadata.create_summary_metadata())
@@ -108,7 +126,12 @@ class TensorBoardOutlet:
             self._layers = update.layers
             self._logged = frozenset(_evenly(update.layers))
             self._columns = None
-        values = [*self._scalars(update), *self._histograms(update)]
+        scalars, histograms, steps = self._thinned
+        self._last_step = update.step
+        values = self._scalars(update, whole=not update.values or scalars.due())
+        if update.histograms and histograms.due():
+            values += self._histograms(update)
+        values += self._tab.values(update, thinned=bool(update.values) and not steps.due())
         if update.news:
             news = list(update.news)
             if not update.tried:
@@ -135,14 +158,16 @@ class TensorBoardOutlet:
             return
         try:
             text = report_markdown(report)
-            self._file.add(max(report.last_step, 0), [self._text(REPORT_TAG, text)])
+            state = self._tab.state(report, ended=True)
+            self._file.add(self._last_step, [self._text(REPORT_TAG, text), state])
         finally:
             self._file.close()
             self._file = None
 
     # ------------------------------------------------------------------ values
 
-    def _scalars(self, update: Update) -> list[Summary.Value]:
+    def _scalars(self, update: Update, whole: bool) -> list[Summary.Value]:
+        """Those of the step; of layers only if it is ``whole``."""
         flagged = {path for finding in update.report.findings for path in finding.layers[:8]}
         if self._columns is None or not flagged <= self._flagged:
             self._flagged = flagged | self._flagged
@@ -155,7 +180,7 @@ class TensorBoardOutlet:
         for statistic, tags, places in self._columns:
             # a statistic that a step does not show, such as one traced anew, is left out of it
             values = update.values.get(statistic)
-            if values is None:
+            if values is None or not (whole or statistic.subject is Subject.STEP):
                 continue
             for tag, value in zip(tags, values[places].tolist(), strict=True):
                 if math.isfinite(value) or statistic is Statistic.LOSS:
@@ -215,6 +240,26 @@ class TensorBoardOutlet:
             self._described.add(value.tag)
             value.metadata.CopyFrom(metadata)
         return value
+
+
+class Thinned:
+    """Says which of a series are written: ever fewer, and each twofold has as many again.
+
+    Args:
+        first: so many are all written.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._count = 0
+
+    def due(self) -> bool:
+        """True if the next one is written."""
+        count, self._count = self._count, self._count + 1
+        gap = 1
+        while count >= self._first * gap:
+            gap *= 2
+        return count % gap == 0
 
 
 def _evenly(layers: tuple[LayerSpec, ...]) -> list[int]:

@@ -1,1 +1,1 @@
-"""What the TensorBoard side shares with the outlet. Imports neither keras nor tensorflow."""
+"""The TensorBoard tab: its log, its answers, its server. Imports neither keras nor tensorflow."""

@@ -42,18 +42,28 @@ class Report:
 
 def report_lines(report: Report) -> list[str]:
     """The whole report as plain lines."""
+    return [*finding_lines(report), *changes_lines(report.changes), *closing_lines(report)]
+
+
+def finding_lines(report: Report) -> list[str]:
+    """The findings with the advice on them, an empty line behind each."""
     lines: list[str] = []
     said: set[int] = set()
     for finding in in_order(report.findings):
         lines += [headline(finding), *body_lines(finding, report.advice, said), ""]
-    lines += changes_lines(report.changes)
-    lines.append(closing_line(report))
+    return lines
+
+
+def closing_lines(report: Report) -> list[str]:
+    """One line on the whole run, what could not be judged, and faults of initwatch's own."""
     reasons: dict[str, list[str]] = {}
     for code, reason in report.abstained.items():
         reasons.setdefault(reason, []).append(code)
-    lines += [f"not judged: {', '.join(codes)}: {reason}." for reason, codes in reasons.items()]
-    lines += [f"initwatch: {problem}" for problem in report.problems]
-    return lines
+    return [
+        closing_line(report),
+        *(f"not judged: {', '.join(codes)}: {reason}." for reason, codes in reasons.items()),
+        *(f"initwatch: {problem}" for problem in report.problems),
+    ]
 
 
 def changes_lines(changes: Sequence[Reinitialized]) -> list[str]:

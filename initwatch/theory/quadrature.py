@@ -24,6 +24,7 @@ def expectation(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) 
     return float(WEIGHTS @ np.asarray(function(NODES), dtype=np.float64))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # phi may leave the range of floats
 def mean_square(phi: ActivationFunction, q: float) -> float:
     """E[phi(sqrt(q) z)^2], z ~ N(0, 1): what a layer passes on at pre-activation variance q.
 
@@ -32,6 +33,7 @@ def mean_square(phi: ActivationFunction, q: float) -> float:
     return expectation(lambda z: np.square(phi(np.sqrt(q) * z)))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # phi may leave the range of floats
 def mean_square_slope(phi: ActivationFunction, q: float) -> float:
     """E[phi'(sqrt(q) z)^2], z ~ N(0, 1), phi' by differences between neighbouring nodes.
 

@@ -52,6 +52,16 @@ def test_squared_error_costs_the_variance():
     assert float(found) == pytest.approx(np.mean(np.var(y, axis=0, ddof=1)), rel=1e-4)
 
 
+def test_absolute_error_of_two_classes_costs_the_rarer_ones_share():
+    rng = np.random.default_rng(0)
+    y = (rng.random((1_000, 2)) < [0.3, 0.8]).astype("float32")
+    constant = np.tile(np.median(y, axis=0), (len(y), 1)).astype("float32")
+    expected = of_keras(keras.losses.mean_absolute_error, y, constant)
+    assert float(trivial_loss("mean_absolute_error", y, constant)) == pytest.approx(expected, 1e-5)
+    # of other targets a batch's own median is no fair measure
+    assert np.isnan(float(trivial_loss("mean_absolute_error", y + 0.5, constant)))
+
+
 def test_small_batches_are_not_biased():
     """The plain entropy of 32 labels of 10 classes is 6 % low on average; corrected it is not."""
     rng = np.random.default_rng(0)

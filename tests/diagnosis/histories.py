@@ -415,8 +415,8 @@ def finding_of(rule, history):
     return findings[0] if findings else None
 
 
-def late(history, losses):
+def late(history, losses, trivial=np.nan):
     """The same figures, measured long after the first steps, at these losses."""
     steps = np.arange(len(history.steps)) + 1000
     steps[0] = 0
-    return with_losses(dataclasses.replace(history, steps=steps), losses)
+    return with_losses(dataclasses.replace(history, steps=steps), losses, trivial)

@@ -133,6 +133,25 @@ def test_a_symptom_of_a_run_that_learns_well_is_info_and_no_longer_when_it_does_
     assert states == [good, good if persists else ("recovered", "info"), good]
 
 
+@pytest.mark.parametrize(
+    ("hurts", "loss", "state"),
+    [
+        (False, 3.0, "recovered"),
+        (True, 3.0, "active"),  # above the guess of 2.3
+        (True, 0.5, "recovered"),
+    ],
+)
+def test_a_run_that_learns_by_its_errors_alone_is_hurt_by_what_is_still_there(hurts, loss, state):
+    past, present = Scripted("IW901", [[found()], []], False), Scripted("IW902", [[found("IW902")]])
+    present.hurts_above_guess = hurts
+    engine, _ = engine_of(past, present)
+    history = with_course(np.linspace(9.0, loss, 40))
+    for _ in range(2):
+        engine.judge(dataclasses.replace(history, error_shares=np.full(40, 0.45)))
+        engine._judged = -100
+    assert {finding.state for finding in engine.findings} == {state}
+
+
 def test_what_follows_names_its_cause_and_lifts_it():
     rules = [
         Scripted("IW101", [[found("IW101")]]),

@@ -9,7 +9,6 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from initwatch.outlets import event_file
 from initwatch.outlets.event_file import EventFile
 
 
@@ -76,12 +75,3 @@ def test_a_full_disk_raises_and_keeps_what_was_written(tmp_path, monkeypatch):
     steps = steps_in(path)
     assert len(steps) > 20
     assert steps == list(range(len(steps)))
-
-
-def test_the_mask_is_that_of_tfrecord():
-    """RFC 3720, B.4 gives the CRC32C of 32 zero bytes; the mask turns it by 15 bits."""
-    crc = event_file._crc_function()
-    assert crc(bytes(32)) == 0x8A9136AA
-    value = 0x8A9136AA
-    rotated = ((value >> 15) | (value << 17)) & 0xFFFFFFFF
-    assert event_file._masked(value) == (rotated + 0xA282EAD8) % 2**32

@@ -7,8 +7,19 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 import initwatch
-from initwatch.outlets.tensorboard import MAX_LAYERS, checked_log_dir, escaped
+from initwatch.outlets import tensorboard
+from initwatch.outlets.tensorboard import (
+    ALL_HISTOGRAMS,
+    ALL_SCALARS,
+    MAX_LAYERS,
+    Thinned,
+    checked_log_dir,
+    escaped,
+)
+from initwatch.plugin.answers import run_answer
+from initwatch.plugin.log import read_logs
 from initwatch.records import Statistic
+from tests.outlets.feed import feed, updates
 
 EVERYTHING = {"scalars": 0, "tensors": 0, "histograms": 0}
 
@@ -43,6 +54,24 @@ def logged(tmp_path_factory):
     tensorboard = keras.callbacks.TensorBoard(log_dir, update_freq=1)
     watch, _ = fit(log_dir, epochs=5, callbacks=[tensorboard])
     return log_dir, watch.report, read(log_dir / "initwatch")
+
+
+def test_the_tab_reads_what_the_fit_reported(logged):
+    log_dir, report, _ = logged
+    (log,) = read_logs(log_dir)
+    answer = run_answer(log)
+    assert answer["text"] == str(report)
+    assert answer["ended"] is True
+    assert len(answer["steps"]) == report.steps_seen
+    assert {entry["code"] for entry in answer["findings"]} == {f.code for f in report.findings}
+    (advice,) = [entry for entry in answer["advice"] if entry["kind"] == "initializer"]
+    assert advice["current"] == "keras.initializers.RandomNormal(stddev=0.02)"
+    assert advice["suggested"] == "keras.initializers.HeNormal()"
+    assert advice["measured"] == report.advice[0].measured
+    assert [entry["name"] for entry in answer["trials"]][:2] == ["signal ratio", "gradient ratio"]
+    assert answer["layers"][0]["initializer"] == advice["current"]
+    assert answer["layers"][0]["argument"] == "kernel_initializer"
+    assert answer["theory"] is not None
 
 
 def texts(accumulator, tag):
@@ -130,6 +159,36 @@ def test_a_deep_model_has_few_tags(tmp_path):
     tags = [*tags["scalars"], *tags["tensors"]]
     names = {tag.split("/", 2)[-1] for tag in tags if "/delta_rms/" in tag}
     assert MAX_LAYERS <= len(names) <= MAX_LAYERS + 40
+
+
+def test_ever_fewer_are_written_and_each_twofold_has_as_many_again():
+    thinned = Thinned(4)
+    written = [i for i in range(33) if thinned.due()]
+    assert written == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32]
+
+
+def test_scalars_and_histograms_thin_out_and_the_step_does_not(tmp_path):
+    steps = 2 * ALL_SCALARS + 10
+    feed(tmp_path, updates(steps, 2, histograms_every=4))
+    log = read(tmp_path / "initwatch")
+    assert sorted(scalar(log, "initwatch/loss")) == list(range(steps))
+    thinned = Thinned(ALL_SCALARS)
+    expected = [step for step in range(steps) if thinned.due()]
+    assert sorted(scalar(log, "initwatch/delta_rms/net/dense_1")) == expected
+    assert expected[:ALL_SCALARS] == list(range(ALL_SCALARS))
+    assert len(expected) < ALL_SCALARS * 1.6
+    drawn = [event.step for event in log.Tensors("initwatch/weight/net/dense_1/kernel")]
+    assert drawn[:ALL_HISTOGRAMS] == [4 * i for i in range(ALL_HISTOGRAMS)]
+    assert len(drawn) < ALL_HISTOGRAMS * 3
+
+
+def test_a_run_of_many_logged_steps_keeps_the_log_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "ALL_STEPS", 8)
+    feed(tmp_path, updates(100, 2))
+    (run,) = read_logs(tmp_path)
+    assert run.step_numbers[:8] == list(range(8))
+    assert run.step_numbers[-1] == 96
+    assert len(run.step_numbers) == 8 + 4 * 3 + 3  # 3 more of each 16th from 64 on
 
 
 def test_a_log_dir_that_cannot_be_written(tmp_path):

@@ -76,3 +76,9 @@ def test_selu_has_its_fixed_point():
 def test_without_a_signal_the_slope_is_that_at_zero(phi, slope_at_zero, q):
     # sigmoid and softplus are not 0 at 0: differences over too small a cell are all rounding
     assert mean_square_slope(phi, q) == pytest.approx(slope_at_zero**2, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("function", [mean_square, mean_square_slope])
+def test_what_leaves_the_range_of_floats_does_so_in_silence(function):
+    assert not np.isfinite(function(np.exp, 1e6))

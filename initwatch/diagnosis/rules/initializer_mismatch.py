@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import depth
+from initwatch.diagnosis.course import course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.diagnosis.stack import PlainStack, plain_stack
 from initwatch.records import Finding, History, Kernel, Statistic
@@ -29,7 +30,9 @@ class InitializerMismatch:
     How it is measured:
         The mean-field maps are followed through the layers with the measured sigma_w^2 and
         sigma_b^2. Fires where they predict a change beyond e^6 in variance, the measured
-        signal moves the same way by at least e^3, and another initializer would keep it.
+        signal moves the same way by at least e^3, and another initializer would keep it. Two
+        or three layers are judged only when the loss has stood at that of a constant guess for
+        100 steps: under most optimizers such a network grows out of its weights.
     What it does not flag:
         A mismatch that does not matter at this depth (Glorot under ReLU in a shallow net);
         layers behind which a normalisation stands; branches of residual blocks; stacks that
@@ -68,14 +71,20 @@ class InitializerMismatch:
         source="a draw of a 32 x 32 kernel scatters by 0.05; Glorot and He are 0.7 apart",
     )
     window: int = 1  # the first step shows the initialisation itself
+    patience: int = 100  # steps: before, a shallow network may still grow out of its weights
 
-    abstains = depth.too_short
+    def abstains(self, history: History) -> str | None:
+        """Shallow networks that learn are not judged."""
+        if self._is_stuck(history):
+            return None
+        reason = depth.too_short(self, history)
+        return f"{reason}, while the run learns or is young" if reason else None
 
     def check(self, history: History) -> Iterator[Finding]:
         if not depth.speaks(history) or len(history.steps) < self.window:
             return
         stack = plain_stack(history)
-        if stack is None or stack.depth < depth.MIN_POINTS:
+        if stack is None or (stack.depth < depth.MIN_POINTS and not self._is_stuck(history)):
             return
         predicted = stack.theory.distortion
         if predicted <= self.log_limit:
@@ -134,6 +143,13 @@ class InitializerMismatch:
                 f"{self._what_happens((forward, backward), moves, stack)}.{why}"
             ),
         )
+
+    def _is_stuck(self, history: History) -> bool:
+        """True if the loss has been that of a known constant guess for long."""
+        course = course_of(history)
+        if course is None or course.guess is None:
+            return False
+        return course.hurt and course.steps >= self.patience
 
     def _what_happens(
         self, measured: tuple[float, float], moves: tuple[float, float], stack: PlainStack

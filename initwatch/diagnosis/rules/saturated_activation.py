@@ -25,7 +25,8 @@ class SaturatedActivation:
         The slope there is next to 0, so next to nothing of the gradient passes the layer.
     How it is measured:
         Mean of phi'(z)^2 over batch and units, relative to its largest possible value, in 3
-        steps in a row: the very factor by which the layer shrinks the squared gradient.
+        steps in a row: the very factor by which the layer shrinks the squared gradient. A run
+        that learns well is not hurt by it, unless its loss stays above a constant guess's.
     What it does not flag:
         The output layer (a sure sigmoid is right to be sure), gates of recurrent layers, a
         layer of which a part is saturated while gradient passes through the rest.
@@ -39,6 +40,7 @@ class SaturatedActivation:
     summary: ClassVar[str] = "units driven into the flat ends of their activation"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.ACTIVATION_SLOPE})
     retracted: ClassVar[bool] = True
+    hurts_above_guess: ClassVar[bool] = True
 
     min_slope: Threshold = threshold(
         0.1,

@@ -26,7 +26,9 @@ class VanishingGradient:
     How it is measured:
         The norm of delta per example, median of 3 steps, at every layer of the trunk, fitted
         by ln(norm) = a + b * layer (Theil-Sen). Fires where the fit and the outer quarters
-        both lose more than e^3 = 20 from the last hidden layer to the first.
+        both lose more than e^3 = 20 from the last hidden layer to the first. At any depth it
+        fires where delta is exactly 0 at the first layer in 4 steps in a row, of which the
+        network was updated in at least two, or had no gradient at all.
     What it does not flag:
         Small gradients as such: a scaled loss, a converged run, wide layers, frozen layers.
         Branches of residual blocks, zero-initialised or not: the signal goes round them.
@@ -39,7 +41,7 @@ class VanishingGradient:
     code: ClassVar[str] = "IW201"
     symptom: ClassVar[str] = "vanishing_gradient"
     summary: ClassVar[str] = "the backward signal fades on its way to the input"
-    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.DELTA_NORM})
+    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.DELTA_NORM, Statistic.UPDATE_RMS})
     retracted: ClassVar[bool] = False
 
     log_limit: Threshold = threshold(
@@ -49,10 +51,15 @@ class VanishingGradient:
         depth.LOG_LIMIT_ERROR, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_ERROR_SOURCE
     )
     window: int = depth.WINDOW
+    window_of_zeros: int = 4  # steps: a zero-initialised branch needs two updates to open
 
     abstains = depth.too_short
 
     def check(self, history: History) -> Iterator[Finding]:
+        gone = self._gone(history)
+        if gone:
+            yield self._nothing_left(history, gone)
+            return
         profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
         if profile is None or not depth.speaks(history):
             return
@@ -73,5 +80,39 @@ class VanishingGradient:
             message=(
                 f"The gradient keeps {factor:.2f} of its size per layer on its way to the input: "
                 f"{np.exp(-total):.1e} of it is left at {profile.layers[0].path}."
+            ),
+        )
+
+    def _gone(self, history: History) -> list[str]:
+        """The trunk's layers at which no gradient arrives, if the first is among them."""
+        rows = history.last(Statistic.DELTA_NORM, self.window_of_zeros)
+        columns = depth.trunk_columns(history.layers)
+        if not columns or len(rows) < self.window_of_zeros or not depth.speaks(history):
+            return []
+        if history.last(Statistic.SKIPPED, self.window_of_zeros).any():
+            return []
+        # NaN (not read, or not a number) is not zero
+        zero = np.all(rows == 0.0, axis=0)
+        nowhere = bool(np.nanmax(rows, initial=0.0) == 0.0)
+        if np.count_nonzero(depth.updated(history, self.window_of_zeros)) < 2 and not nowhere:
+            return []
+        return [history.layers[i].path for i in columns if zero[i]] if zero[columns[0]] else []
+
+    def _nothing_left(self, history: History, layers: list[str]) -> Finding:
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error",
+            layers=layers,
+            step=history.step,
+            evidence={
+                "gradient_left": 0.0,
+                "gradient_left_limit": 0.0,
+                "steps": self.window_of_zeros,
+                "layers_without": len(layers),
+            },
+            message=(
+                f"Nothing is left of the gradient at {layers[0]}: it was exactly 0 in "
+                f"{self.window_of_zeros} steps in a row."
             ),
         )

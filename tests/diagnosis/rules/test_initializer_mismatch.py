@@ -174,3 +174,36 @@ def test_powers_are_read_by_people():
     assert power_text(np.log(1e-11)) == "1e-11"
     assert power_text(1e4) == "10^4343"
     assert power_text(-1e4) == "10^-4343"
+
+
+STUCK = np.full(110, 2.3)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_shallow_networks_are_judged_when_they_are_stuck(depth):
+    """One gap at sigma_w^2 = 1e-4: ln of the variance changes by ln 5e-5 = -9.9."""
+    history = mlp_history(depth, "relu", 1e-4)
+    finding = finding_of(RULE, late(history, STUCK, 2.3))
+    assert finding.layers == [f"dense_{i}" for i in range(depth)]
+    predicted = finding.evidence["log_variance_change_predicted"]
+    assert predicted == pytest.approx((depth - 1) * np.log(2e4), rel=0.05)
+    assert RULE.abstains(late(history, STUCK, 2.3)) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "guess"),
+    [
+        (STUCK[:60], 2.3),  # it may still grow out of them
+        (2.3 * np.exp(-np.arange(110) / 100.0), 2.3),  # it learns
+        (STUCK, 7.0),  # it has learned before
+        (STUCK, np.nan),  # no guess is known
+    ],
+)
+def test_shallow_networks_that_may_learn_are_not(losses, guess):
+    history = late(mlp_history(2, "relu", 1e-4), losses, guess)
+    assert finding_of(RULE, history) is None
+    assert "4, while the run learns or is young" in RULE.abstains(history)
+
+
+def test_a_stuck_shallow_network_of_sound_weights_is_not_blamed_on_them():
+    assert finding_of(RULE, late(mlp_history(2, "relu", 2.0), STUCK, 2.3)) is None

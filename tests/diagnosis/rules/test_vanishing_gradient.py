@@ -142,3 +142,50 @@ def test_one_odd_step_does_not_decide():
 
 def test_three_steps_are_needed():
     assert finding_of(RULE, mlp_history(30, "relu", 1.0, rows=2)) is None
+
+
+def nothing_before(stop, start=0):
+    """delta is exactly 0 at layers start to stop - 1."""
+    return {Statistic.DELTA_NORM: set_to(0.0, columns=slice(start, stop))}
+
+
+@pytest.mark.parametrize("depth", [2, 6])
+def test_a_gradient_of_exactly_zero_has_vanished_at_any_depth(depth):
+    history = with_series(mlp_history(depth, "relu", 2.0, rows=4), nothing_before(2))
+    finding = finding_of(RULE, history)
+    assert (finding.severity, finding.layers) == ("error", ["dense_0", "dense_1"])
+    assert finding.evidence["gradient_left"] == 0.0
+    assert finding.step == 3
+    assert finding_of(RULE, mlp_history(depth, "relu", 2.0, rows=4)) is None
+
+
+def test_a_network_without_any_gradient_has_none_to_vanish_on_the_way():
+    nowhere = {**nothing_before(3), Statistic.UPDATE_RMS: np.zeros_like}
+    finding = finding_of(RULE, with_series(mlp_history(2, rows=4), nowhere))
+    assert finding.layers == ["dense_0", "dense_1"]
+
+
+def test_zeros_need_four_steps_and_two_updates():
+    zeros = nothing_before(2)
+    assert finding_of(RULE, with_series(mlp_history(2, rows=3), zeros)) is None
+    # a head of zeros stays so until the optimizer has moved it: gradients are accumulated
+    waiting = {**zeros, Statistic.UPDATE_RMS: set_to(0.0, rows=slice(1, None))}
+    assert finding_of(RULE, with_series(mlp_history(2, rows=4), waiting)) is None
+    once = {Statistic.DELTA_NORM: set_to(0.0, rows=0)}
+    assert finding_of(RULE, with_series(mlp_history(2, rows=4), once)) is None
+
+
+def test_zeros_behind_the_first_layer_are_other_rules_business():
+    beside = nothing_before(3, start=2)
+    assert finding_of(RULE, with_series(mlp_history(3, rows=4), beside)) is None
+
+
+def test_skipped_steps_show_no_gradient():
+    skipped = {**nothing_before(2), Statistic.SKIPPED: set_to(1.0, rows=2)}
+    assert finding_of(RULE, with_series(mlp_history(2, rows=4), skipped)) is None
+
+
+def test_a_run_that_learns_without_its_first_layers_is_left_alone():
+    history = with_series(mlp_history(2, rows=4), nothing_before(2))
+    assert finding_of(RULE, late(history, FALLING)) is None
+    assert finding_of(RULE, late(history, np.full(200, 2.3))) is not None
