@@ -52,13 +52,18 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))
         answer(answers, advice)
     touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered
-    if touched and "IW101" not in codes:
-        answer(touched, weights.centre_biases(history, tuple(sorted(touched))))
+    biases = weights.centre_biases(history, tuple(sorted(touched))) if touched else []
+    if "IW101" not in codes:
+        answer(touched, biases)
     signal = (codes & SIGNAL_CODES) - answered
     if signal:
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
-        answer(answers, weights.mend_signal(chosen, history, tuple(sorted(answers))))
+        # the kernels are off, and behind them biases may be as well
+        mended = weights.mend_signal(chosen, history, tuple(sorted(answers)))
+        if all(item.kind == "normalization" for item in mended):
+            mended = [*run.blame_updates(chosen[0], history, training), *mended]
+        answer(answers, [*mended, *biases])
     if "IW203" in codes and "IW203" not in answered:
         # asked of the moment itself: a step later its damage looks like a cause of its own
         first = by_code["IW203"]

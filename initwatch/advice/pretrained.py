@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from initwatch.advice.initializers import moments_of
+from initwatch.advice.initializers import drawn, moments_of
 from initwatch.errors import ArgumentError
 from initwatch.records import History, Statistic
 
@@ -42,6 +43,22 @@ def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
     # biases that have left their zeros tell that the kernel beside them was trained as well
     of_changed = {variable.path for variable in history.variables if variable.layer in changed}
     return frozenset(unknown | of_changed)
+
+
+def drawn_anew(
+    model: keras.Model, history: History
+) -> list[tuple[Any, NDArray[np.float64]]] | None:
+    """Each trained variable with values that its initializer gives it; generators stand still.
+
+    None if the initializer of some variable is not known.
+    """
+    origins = _origins(model, history)
+    if not all(variable.path in origins for variable in model.trainable_variables):
+        return None
+    return [
+        (variable, drawn(origins[variable.path].initializer, tuple(variable.shape)))
+        for variable in model.trainable_variables
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ forward and the backward signal most even over depth is what is advised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +34,9 @@ Assignment = dict[str, tuple[Any, str]]  # variable -> (initializer, code to pas
 MARGIN = 0.8
 # A candidate beyond the depth limit twice over (e^12 in variance) mends nothing.
 MOST = 2.0 * depth.LOG_LIMIT
+# Of the sound networks of tests/bench/reinit.py that warn, all drawn by a textbook, a trial evened
+# out the signals 82-fold at most (depthwise kernels, of which Keras counts another fan-in).
+DECISIVE = 100.0
 # Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
@@ -180,8 +183,8 @@ def try_out(
         outcomes = list(_measured(variables, chosen, before, measure))
     if not outcomes:
         return list(advice)
-    best = _best(outcomes)
-    figures = _figures(now, best.signals)
+    best = _best(outcomes, _scatter(chosen, history))
+    figures = figures_of(now, best.signals)
     if not best.signals.cost <= min(now.cost - MARGIN, MOST):
         if proposed:
             return list(advice)
@@ -205,22 +208,79 @@ def try_out(
     return [*out, *others]
 
 
-def _best(outcomes: Sequence[Outcome]) -> Outcome:
+def _best(outcomes: Sequence[Outcome], margin: float) -> Outcome:
     """The first that no other beats by more than draws differ: theory's choice comes first."""
     least = min(outcome.signals.cost for outcome in outcomes)
-    return next(o for o in outcomes if o.signals.cost <= least + MARGIN)
+    return next(o for o in outcomes if o.signals.cost <= least + margin)
 
 
-def _figures(before: Signals, after: Signals) -> dict[str, float]:
-    """Before and after, as ratios of RMS."""
+def _scatter(advice: Sequence[Advice], history: History) -> float:
+    """By what the cost of two draws for these layers differs, ``MARGIN`` at most.
+
+    The log-length of a signal scatters by sqrt(5 x sum of 1 / fan_in) / 2 (Hanin & Rolnick 2018).
+    """
+    drawn = {item.variable for item in advice}
+    kernels = [x.kernel for x in history.layers if x.kernel and x.kernel.variable in drawn]
+    return min(MARGIN, float(np.sqrt(2.5 * sum(1.0 / kernel.fan_in for kernel in kernels))))
+
+
+def figures_of(before: Signals, after: Signals) -> dict[str, float]:
+    """Before and after, as ratios of RMS; layers of equal units, where there were some."""
+    equal = {"equal_layers_before": before.equal, "equal_layers_after": after.equal}
     return {
-        "signal_ratio_before": float(np.exp(min(before.forward, 700.0))),
-        "signal_ratio_after": float(np.exp(after.forward)),
-        "gradient_ratio_before": float(np.exp(min(before.backward, 700.0))),
-        "gradient_ratio_after": float(np.exp(after.backward)),
+        "signal_ratio_before": _ratio(before.forward),
+        "signal_ratio_after": _ratio(after.forward),
+        "gradient_ratio_before": _ratio(before.backward),
+        "gradient_ratio_after": _ratio(after.backward),
         "loss_before": before.loss,
         "loss_after": after.loss,
+        **(equal if before.equal else {}),
     }
+
+
+def _ratio(log: float) -> float:
+    return float(np.exp(min(log, 700.0)))
+
+
+def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
+    """True if a trial shows what it was for to be at fault, be the finding a warning only.
+
+    Many a network that only warns learns as it is, and better than with other weights: those of
+    a textbook under an activation that they do not quite suit. So two things are asked for: the
+    trial evens out one of the signals a hundredfold, and something of what was tried together is
+    far off: weights of twice or half the standard deviation or all the same, or biases.
+
+    Args:
+        item: an initializer's.
+        advice: all there is, ``item`` among it.
+    """
+    if item.measured is None:
+        return False
+    before, after = (
+        max(item.measured[f"{signal}_ratio_{when}"] for signal in ("signal", "gradient"))
+        for when in ("before", "after")
+    )
+    if not after * DECISIVE <= before:
+        return False
+    together = [other for other in advice if other.measured == item.measured]
+    return item.measured.get("equal_layers_before", 0) > 0 or any(
+        _is_far_off(other.predicted) for other in together
+    )
+
+
+def _is_far_off(predicted: Mapping[str, float]) -> bool:
+    if "bias_over_sigma_before" in predicted:
+        return True
+    before, after = (predicted.get(f"sigma_w2_{when}", 1.0) for when in ("before", "after"))
+    return not 0.25 <= before / after <= 4.0
+
+
+def has_exploded(item: Advice) -> bool:
+    """True if a trial has brought the loss down to a tenth of what it was, or to a number."""
+    if item.measured is None:
+        return False
+    before, after = item.measured["loss_before"], item.measured["loss_after"]
+    return not before <= 10.0 * after
 
 
 # --------------------------------------------------------------------------- drawing
