@@ -239,7 +239,9 @@ def figures_of(before: Signals, after: Signals) -> dict[str, float]:
 
 
 def _ratio(log: float) -> float:
-    return float(np.exp(min(log, 700.0)))
+    """Infinite where nothing is left of the signal somewhere."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(log))
 
 
 def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from initwatch.advice.trial import MARGIN, signals, try_out
+from initwatch.advice.trial import MARGIN, figures_of, signals, try_out
 from initwatch.records import Advice, Statistic
 from tests.diagnosis.histories import mlp_history, with_losses, with_series
 
@@ -58,6 +58,14 @@ def test_layers_that_are_not_read_are_left_out_and_numbers_that_are_none_are_not
     assert signals(with_series(history(GOOD), dict.fromkeys(unread, without_third))).cost < 1.5
     lost = {Statistic.ACTIVATION_STD: without_third}
     assert signals(with_series(history(GOOD), lost)).cost == np.inf
+
+
+def test_nothing_left_of_a_signal_is_an_infinite_ratio():
+    dead = with_series(history(GOOD), {Statistic.DELTA_NORM: np.zeros_like})
+    figures = figures_of(signals(dead), signals(history(GOOD)))
+    assert figures["gradient_ratio_before"] == np.inf
+    assert 1.0 <= figures["gradient_ratio_after"] < 10.0
+    assert np.isfinite(figures["signal_ratio_before"])
 
 
 def test_a_candidate_that_is_lost_itself_is_not_advised():
