@@ -175,9 +175,10 @@ class Watch:
         self._session = Session(model)
         self._session.attach(self._faults, self._receive)
         self._training = training_of(model)
-        for sample in self._session.look(AUDITED, *batch):
-            self._receive(sample)
-        self.between()
+        with self._session.looking():
+            for sample in self._session.look(AUDITED, *batch):
+                self._receive(sample)
+            self.between()
         return self.report()
 
     # ------------------------------------------------------------------ a sampled step
