@@ -175,9 +175,10 @@ class Watch:
         self._session = Session(model)
         self._session.attach(self._faults, self._receive)
         self._training = training_of(model)
-        for sample in self._session.look(AUDITED, *batch):
-            self._receive(sample)
-        self.between()
+        with self._session.looking():
+            for sample in self._session.look(AUDITED, *batch):
+                self._receive(sample)
+            self.between()
         return self.report()
 
     # ------------------------------------------------------------------ a sampled step
@@ -243,7 +244,8 @@ class Watch:
             # what is only worth knowing is not worth a trial
             grave = {f.code for f in self._engine.findings if f.severity != "info"}
             tried = [item for item in proposed if grave & set(item.codes)]
-            advice = try_out(self._model, tried, history, self._measured_again, spare)
+            mends = bool(self.menders)
+            advice = try_out(self._model, tried, history, self._measured_again, spare, mends)
             if self._alternatives is None:
                 self._alternatives = Alternatives(self._model, _Lab(session, self._faults))
             advice = self._alternatives.measured(advice, history)

@@ -30,7 +30,7 @@ def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
         model: the model of the history.
         history: its first row is of the first step of a fit.
     """
-    origins = _origins(model, history)
+    origins = origins_of(model, history)
     mean = history.first(Statistic.WEIGHT_MEAN, 1)[0]
     rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
     unknown, changed = set(), set()
@@ -52,7 +52,7 @@ def drawn_anew(
 
     None if the initializer of some variable is not known.
     """
-    origins = _origins(model, history)
+    origins = origins_of(model, history)
     if not all(variable.path in origins for variable in model.trainable_variables):
         return None
     return [
@@ -62,7 +62,7 @@ def drawn_anew(
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class Origin:
     """How a variable is drawn: its initializer, shape, and the fans if Keras is told them."""
 
     initializer: Any
@@ -70,9 +70,9 @@ class _Origin:
     fans: tuple[int, int] | None = None
 
 
-def _origins(model: keras.Model, history: History) -> dict[str, _Origin]:
+def origins_of(model: keras.Model, history: History) -> dict[str, Origin]:
     """Path of each variable whose initializer is known -> how it is drawn."""
-    found: dict[str, _Origin] = {}
+    found: dict[str, Origin] = {}
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
             if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
@@ -82,17 +82,17 @@ def _origins(model: keras.Model, history: History) -> dict[str, _Origin]:
             given = (getattr(layer, f"{name}_initializer", None) for name in names)
             initializer = next(filter(callable, given), None)
             if initializer is not None:
-                found[variable.path] = _Origin(initializer, tuple(variable.shape))
+                found[variable.path] = Origin(initializer, tuple(variable.shape))
     for layer in history.layers:
         for kernel in (layer.first_kernel, layer.kernel):
             if kernel is not None and kernel.initializer is not None:
                 told = getattr(kernel.initializer, "input_axes", None) is not None
                 fans = (kernel.fan_in, kernel.fan_out) if told else None
-                found[kernel.variable] = _Origin(kernel.initializer, kernel.shape, fans)
+                found[kernel.variable] = Origin(kernel.initializer, kernel.shape, fans)
     return found
 
 
-def _looks_drawn(origin: _Origin, mean: float, rms: float) -> bool:
+def _looks_drawn(origin: Origin, mean: float, rms: float) -> bool:
     try:
         expected = moments_of(origin.initializer, origin.shape, origin.fans)
     except ArgumentError:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from initwatch.advice import weights
 from initwatch.advice.advisor import SIGNAL_CODES
-from initwatch.advice.initializers import initializer_for, orthogonal_for
+from initwatch.advice.initializers import initializer_for, orthogonal_for, seed_of
+from initwatch.advice.pretrained import origins_of
 from initwatch.advice.reinitialize import owners
 from initwatch.diagnosis import depth
 from initwatch.records import Advice, History, Kernel, LayerSpec, Statistic
@@ -40,6 +41,8 @@ DECISIVE = 100.0
 # Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
+# Weights that a few steps have made ten times what they were are the updates' doing.
+RUINED = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ def try_out(
     history: History,
     measure: Measure,
     spare: frozenset[str] = frozenset(),
+    mends: bool = False,
 ) -> list[Advice]:
     """Advice whose initializers were measured, the best of them in place of theory's choice.
 
@@ -153,6 +157,8 @@ def try_out(
         history: what was measured so far.
         measure: one measured step.
         spare: paths of variables that are not to be drawn anew.
+        mends: what is advised is applied in the middle of this training: what its steps have
+            already ruined in other layers is then among it, to be drawn as it was at first.
 
     Returns:
         the same advice, with ``measured`` filled in and the initializers of the best candidate;
@@ -175,12 +181,13 @@ def try_out(
     if not chosen:
         return list(advice)
     others = [item for item in advice if item.kind != "initializer"]
-    with _kept(model, chosen) as variables:
-        before = measure()
-        if before is None:
-            return list(advice)
+    before = measure()
+    if before is None:
+        return list(advice)
+    lost = _ruined(model, history, before, spare | {item.variable for item in chosen}, chosen[0])
+    with _kept(model, [*chosen, *lost]) as variables:
         now = signals(before)
-        outcomes = list(_measured(variables, chosen, before, measure))
+        outcomes = list(_measured(variables, chosen, lost, before, measure))
     if not outcomes:
         return list(advice)
     best = _best(outcomes, _scatter(chosen, history))
@@ -196,7 +203,7 @@ def try_out(
         )
         return [*others, weights.normalize(paths, chosen[0].codes, reason)]
     out = []
-    for item in chosen:
+    for item in [*chosen, *(lost if mends else [])]:
         suggested, code = best.assignment[item.variable]
         reason = item.reason
         if code != item.code:
@@ -307,6 +314,44 @@ def _draw(variables: dict[str, Any], assignment: Assignment) -> None:
         variable.assign(initializer(variable.shape, dtype=variable.dtype))
 
 
+def _ruined(
+    model: keras.Model, history: History, now: History, keep: frozenset[str], like: Advice
+) -> list[Advice]:
+    """Variables that the steps so far have thrown far out of range, to be drawn as at first.
+
+    A gradient that explodes ruins at the first step of SGD the layers that are not at fault: with
+    them as they are, no initializer of the others could be told to help.
+    """
+    origins = origins_of(model, history)
+    first = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    rms = now.series[Statistic.WEIGHT_RMS][-1]
+    places = [variable.path for variable in history.variables]
+    out = []
+    for i, path in enumerate(places):
+        bias = history.variables[i].role == "bias"
+        limit = max(float(first[i]), weights.BIAS_LIMIT) if bias else RUINED * float(first[i])
+        sound = rms[i] <= limit or (first[i] == 0.0 and not bias and np.isfinite(rms[i]))
+        initializer = origins[path].initializer if path in origins else None
+        if sound or path in keep or not isinstance(initializer, keras.initializers.Initializer):
+            continue
+        config = initializer.get_config()
+        seed = {"seed": seed_of(path)} if "seed" in config else {}
+        out.append(
+            replace(
+                like,
+                layer=history.variables[i].layer,
+                current=initializer,
+                suggested=type(initializer).from_config(config | seed),
+                code=f"{path.rsplit('/', 1)[-1]}_initializer={type(initializer).__name__}(...)",
+                predicted={},
+                reason="The steps before have thrown it out of range: drawn as it was at first.",
+                variable=path,
+                place=(i, len(places)),
+            )
+        )
+    return out
+
+
 # --------------------------------------------------------------------------- candidates
 
 
@@ -320,11 +365,15 @@ class _Place:
 
 
 def _measured(
-    variables: dict[str, Any], advice: Sequence[Advice], history: History, measure: Measure
+    variables: dict[str, Any],
+    advice: Sequence[Advice],
+    lost: Sequence[Advice],
+    history: History,
+    measure: Measure,
 ) -> Iterator[Outcome]:
     """Each candidate with what was measured, theory's own choice first."""
-    theirs: Assignment = {item.variable: (item.suggested, item.code) for item in advice}
-    places = _places(history.layers, set(theirs))
+    places = _places(history.layers, {item.variable for item in advice})
+    theirs: Assignment = {item.variable: (item.suggested, item.code) for item in [*advice, *lost]}
     least = np.inf
     for name, assignment in _candidates(theirs, places, history.layers):
         _draw(variables, assignment)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -344,6 +344,14 @@ class Session:
         unpacked: tuple[Any, Any, Any] = keras.utils.unpack_x_y_sample_weight(arrays)
         return unpacked
 
+    def looking(self) -> AbstractContextManager[None]:
+        """Surrounds ``look`` and the probes behind it, where no training is going on.
+
+        torch draws when Keras makes metrics and optimizer, from the generator of the user: that
+        stands afterwards where it stood.
+        """
+        return self._backend.looking()
+
     def look(self, steps: int, x: Any, y: Any, sample_weight: Any) -> list[Sample]:
         """Trains on one batch for some steps and puts back all that they change, bit for bit.
 
@@ -353,11 +361,6 @@ class Session:
         Raises:
             UnsupportedError: if the step cannot be undone.
         """
-        # torch draws when Keras makes metrics and optimizer, from the generator of the user
-        with self._backend.generator_put_back():
-            return self._looked(steps, x, y, sample_weight)
-
-    def _looked(self, steps: int, x: Any, y: Any, sample_weight: Any) -> list[Sample]:
         model, attributes = self.model, self.model.__dict__
         if not _is_built(model):
             model._symbolic_build(data_batch=(x, y, sample_weight))

@@ -49,7 +49,11 @@ def outcome(build, case, truth):
     }
     if found["reinit_helps"]:
         before, after = (
-            max(truth[f"reinit_{way}"][when][0] for way in ("textbook", "scaled"))
+            max(
+                truth[f"reinit_{way}"][when][0]
+                for way in ("textbook", "scaled")
+                if truth[f"reinit_{way}"]
+            )
             for when in ("before", "after")
         )
         found["wanted"] = round(before + SHARE * (after - before), 4)

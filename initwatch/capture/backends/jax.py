@@ -223,7 +223,7 @@ class JaxBackend:
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return nullcontext()  # JAX has no global generator
 
-    def generator_put_back(self) -> AbstractContextManager[None]:
+    def looking(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def build(

@@ -121,8 +121,12 @@ class Backend(Protocol):
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         """Inside it the backend's global generators begin at ``seed``; then all is as before."""
 
-    def generator_put_back(self) -> AbstractContextManager[None]:
-        """What the backend's global generator draws inside is undone."""
+    def looking(self) -> AbstractContextManager[None]:
+        """Surrounds a few steps that are all undone, none of them the user's own.
+
+        What the backend's global generator draws inside is undone too, and no time is spent on
+        making many steps fast.
+        """
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

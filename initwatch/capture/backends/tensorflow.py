@@ -436,8 +436,16 @@ class TensorFlowBackend:
             eager.update(before)
             tf.random.set_global_generator(generator)
 
-    def generator_put_back(self) -> AbstractContextManager[None]:
-        return nullcontext()  # nothing that is done outside of a training's own step draws from it
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        # for a hundred layers, optimizing the graph takes as long as tracing it
+        name = "disable_meta_optimizer"
+        before = tf.config.optimizer.get_experimental_options().get(name, False)
+        tf.config.optimizer.set_experimental_options({name: True})
+        try:
+            yield
+        finally:
+            tf.config.optimizer.set_experimental_options({name: before})
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

@@ -246,7 +246,7 @@ class TorchBackend:
             torch.manual_seed(seed)
             yield
 
-    def generator_put_back(self) -> AbstractContextManager[None]:
+    def looking(self) -> AbstractContextManager[None]:
         context: AbstractContextManager[None] = torch.random.fork_rng()
         return context
 
