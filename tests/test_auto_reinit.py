@@ -72,9 +72,11 @@ def test_what_an_exploding_step_ruins_elsewhere_is_drawn_again():
     watch = initwatch.AutoReinit(console=False)
     model = exploding()
     done = fit(model, watch, epochs=8)
-    assert not np.isfinite(without["loss"][-1]) or without["loss"][-1] > 10.0
+    assert without["accuracy"][-1] < 0.4
     drawn = {change.layer.split("/")[-1] for change in watch.changes}
-    assert drawn == {*(f"h_{i}" for i in range(12)), "head"}
+    # torch's loss is of clipped probabilities: its gradient leaves the head in range
+    ruined = set() if keras.backend.backend() == "torch" else {"head"}
+    assert drawn == {f"h_{i}" for i in range(12)} | ruined
     assert done["accuracy"][-1] > 0.45
     assert watch.report.problems == []
 

@@ -285,11 +285,15 @@ def _is_far_off(predicted: Mapping[str, float]) -> bool:
 
 
 def has_exploded(item: Advice) -> bool:
-    """True if a trial has brought the loss down to a tenth of what it was, or to a number."""
+    """True if a trial has brought the loss down to half of what it was, or to a number.
+
+    The first of drawn weights is about that of a guess: what was twice it had been blown up. Of
+    probabilities Keras cuts a cross-entropy off at 16.
+    """
     if item.measured is None:
         return False
     before, after = item.measured["loss_before"], item.measured["loss_after"]
-    return not before <= 10.0 * after
+    return not before <= 2.0 * after
 
 
 # --------------------------------------------------------------------------- drawing
