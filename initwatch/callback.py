@@ -12,7 +12,8 @@ from typing import Any
 import keras
 
 from initwatch.advice.pretrained import not_as_drawn
-from initwatch.advice.reinitialize import reinitialize
+from initwatch.advice.reinitialize import begin_anew, reinitialize
+from initwatch.advice.trial import has_exploded, is_decisive
 from initwatch.capture.session import Session, writes_logs
 from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
 from initwatch.diagnosis.rule import Rule
@@ -227,10 +228,12 @@ class InitWatch(_Watching):
 class AutoReinit(InitWatch):
     """Watches as ``InitWatch`` does, and draws badly initialised layers anew.
 
-    It acts in the first steps of a fit only, on findings of severity ``error`` (this run will not
-    learn as it is), and only on what a trial has shown to be better: the candidates are drawn and
-    measured on a batch of the training (``Advice.measured``). What the optimizer keeps of the
-    layers it changes begins anew. Everything it does is said, logged and kept in ``changes``.
+    It acts in the first steps of a fit only, and only on what a trial has shown to be better: the
+    candidates are drawn and measured on a batch of the training (``Advice.measured``). It acts on
+    findings of severity ``error`` (this run will not learn as it is), and on a ``warning`` where
+    biases or weights are far from any textbook's and the trial evens out the signals a hundredfold.
+    What the optimizer keeps of the layers it changes begins anew; where the loss had exploded, that
+    of all layers does. Everything it does is said, logged and kept in ``changes``.
 
     Left alone are frozen layers, and weights that do not look like a draw of their layer's own
     initializer: loaded, trained before, or set by hand.
@@ -298,17 +301,21 @@ class AutoReinit(InitWatch):
         assert self._watch is not None
         if self._watch.batch > self._steps:
             return []
-        # many a network that only warns learns as it is, and better than with other weights
         grave = {finding.code for finding in report.findings if finding.severity == "error"}
         advised = [
             advice
             for advice in report.advice
-            if advice.kind == "initializer" and grave & set(advice.codes)
+            if advice.kind == "initializer"
+            and (grave & set(advice.codes) or is_decisive(advice, report.advice))
         ]
         sure = [advice for advice in advised if advice.measured is not None]
         if advised and not sure:
             self._watch.say_untried(type(self).__name__)
         changed = reinitialize(self.model, replace(report, advice=sure)) if sure else []
+        if any(has_exploded(advice) for advice in sure):
+            # gradients of that size stand in the slots of the layers that stay as well: Adam, for
+            # one, would not move those for thousands of steps, or divide by infinity
+            begin_anew(self.model.optimizer, self.model.trainable_variables)
         return [replace(change, step=step) for change in changed]
 
 

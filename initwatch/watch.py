@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from initwatch.advice.advisor import advise
+from initwatch.advice.alternatives import Alternatives, Change
 from initwatch.advice.trial import try_out
 from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session
@@ -66,6 +67,8 @@ class Watch:
         self._advice: list[Advice] = []
         self._proposed: list[Advice] = []  # theory's advice that was tried last
         self._tried: list[Advice] = []  # what the trial made of it
+        self._alternatives: Alternatives | None = None  # what was tried of other kinds
+        self._news = False  # something was found that those who may change the model do not know
         self._untried = False  # there is advice that has not been measured
         self._unsaid: list[Finding] = []  # found, but not yet told to those who wait
         self._past: list[Finding] = []  # findings on weights that have been drawn anew since
@@ -172,9 +175,10 @@ class Watch:
         self._session = Session(model)
         self._session.attach(self._faults, self._receive)
         self._training = training_of(model)
-        for sample in self._session.look(AUDITED, *batch):
-            self._receive(sample)
-        self.between()
+        with self._session.looking():
+            for sample in self._session.look(AUDITED, *batch):
+                self._receive(sample)
+            self.between()
         return self.report()
 
     # ------------------------------------------------------------------ a sampled step
@@ -195,6 +199,7 @@ class Watch:
             newest = i == len(sample.rows) - 1
             histograms = _histograms(sample) if newest else ()
             self._emit(self._update(values=values, histograms=histograms, news=tuple(found)))
+            self._news = self._news or bool(found)
             if found or has_jumped(history.losses):
                 self._agenda.alarm(self.batch - 1)
         self._unsaid += news
@@ -212,38 +217,47 @@ class Watch:
         Args:
             last: no batch follows: nothing is applied any more.
         """
-        if not self._untried or self._session is None or self._recorder is None:
+        if self._session is None or self._recorder is None:
             return
-        self._untried = False
-        changed = False
-        with self._faults.contained("trial", "advice rests on theory alone."):
-            self._session.settle()
-            history = self._recorder.history()
-            spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
-            proposed = self._advice
-            self._advice = try_out(self._model, proposed, history, self._measured_again, spare)
-            self._proposed, self._tried = proposed, self._advice
-            changed = self._advice != proposed
-        self._announce(changed)
+        if self._untried:
+            self._try_out(self._session, self._recorder)
+        elif not self._news:
+            return
+        self._news = False
         for mender in [] if last else self.menders:
             with self._faults.contained("re-initialisation", "nothing more is drawn anew."):
+                self._session.settle()
                 changes = mender.mend(self.report(), self._recorder.last_step + 1)
                 if changes:
                     self._begin_anew(changes)
                     break  # what another one would go by is past
 
+    def _try_out(self, session: Session, recorder: Recorder) -> None:
+        """Measures what is advised."""
+        self._untried = False
+        changed = False
+        with self._faults.contained("trial", "advice rests on theory alone."):
+            session.settle()
+            history = recorder.history()
+            spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
+            proposed = self._advice
+            # what is only worth knowing is not worth a trial
+            grave = {f.code for f in self._engine.findings if f.severity != "info"}
+            tried = [item for item in proposed if grave & set(item.codes)]
+            mends = bool(self.menders)
+            advice = try_out(self._model, tried, history, self._measured_again, spare, mends)
+            if self._alternatives is None:
+                self._alternatives = Alternatives(self._model, _Lab(session, self._faults))
+            advice = self._alternatives.measured(advice, history)
+            self._advice = [*advice, *(item for item in proposed if item not in tried)]
+            self._proposed, self._tried = proposed, self._advice
+            changed = self._advice != proposed
+        self._announce(changed)
+
     def _measured_again(self) -> History | None:
         """One step on the newest batches with the weights as they are; it leaves no trace."""
         assert self._session is not None
-        samples = self._session.probe()
-        if not samples:
-            return None
-        sample, structure = samples[0], samples[0].structure
-        outputs = [layer.outputs for layer in structure.layers]
-        recorder = Recorder(structure.layers, structure.variables, structure.output)
-        measurement = measure(sample.rows[0], structure.layout, outputs)
-        recorder.add(measurement, sample.active[0], structure.layout)
-        return recorder.history()
+        return _as_history(self._session.probe())
 
     def _announce(self, changed: bool = False) -> None:
         """Tells what was found to those who wait for advice that has been measured.
@@ -272,6 +286,7 @@ class Watch:
         self._engine = Engine(self._rules, self._faults)
         self._recorder = None
         self._advice, self._proposed, self._tried = [], [], []
+        self._alternatives = None
         self._agenda.alarm(self.batch - 1)
 
     def _update(self, **given: Any) -> Update:
@@ -342,6 +357,44 @@ class Watch:
             changes=list(self._changes),
             problems=self._faults.problems,
         )
+
+
+class _Lab:
+    """Training steps on the newest batch, measured: see ``alternatives.Lab``."""
+
+    def __init__(self, session: Session, faults: Faults) -> None:
+        self._session = session
+        self._faults = faults
+
+    def here(self, steps: int, change: Change | None = None) -> History | None:
+        return _as_history(self._session.probe(steps, change))
+
+    def elsewhere(self, model: keras.Model, steps: int) -> History | None:
+        batch = self._session.newest_batch()
+        if batch is None:
+            return None
+        session = Session(model)
+        samples: list[Sample] = []
+        session.attach(self._faults, samples.append)
+        if not model.run_eagerly:
+            return _as_history(session.look(steps, *batch))
+        for _ in range(steps):
+            session.arm(histograms=False)
+            model.train_on_batch(*batch)
+        return _as_history(samples)
+
+
+def _as_history(samples: Sequence[Sample]) -> History | None:
+    """The first step of each sample; None if there is none."""
+    if not samples:
+        return None
+    structure = samples[0].structure
+    outputs = [layer.outputs for layer in structure.layers]
+    recorder = Recorder(structure.layers, structure.variables, structure.output)
+    for sample in samples:
+        measurement = measure(sample.rows[0], structure.layout, outputs)
+        recorder.add(measurement, sample.active[0], structure.layout)
+    return recorder.history()
 
 
 def _same(known: Sequence[Advice], proposed: Sequence[Advice]) -> bool:

@@ -1,5 +1,7 @@
 """``audit``: the first steps on one batch, and not a trace of them."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -58,6 +60,23 @@ def test_nothing_is_changed():
     assert state(model) == before
     assert set(vars(model)) == attributes
     assert model.train_function is function
+
+
+def global_state_of_backend():
+    """The global generator that torch's operations draw from; the other backends have none."""
+    if keras.backend.backend() != "torch":
+        return None
+    import torch
+
+    return torch.get_rng_state().numpy().tobytes()
+
+
+def test_no_generator_moves_where_keras_makes_metrics_and_optimizer():
+    model = build()
+    before = global_state_of_backend(), np.random.get_state()[1].tobytes(), random.getstate()
+    initwatch.audit(model, *data())
+    after = global_state_of_backend(), np.random.get_state()[1].tobytes(), random.getstate()
+    assert after == before
 
 
 def test_training_afterwards_is_as_without_it():
@@ -165,3 +184,40 @@ def test_a_frozen_model_is_refused_in_words():
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(initwatch.NotReadyError, match="no trainable weights"):
         initwatch.audit(model, *data())
+
+
+class Own(layers.Layer):
+    """A layer of the user's, with an activation inside."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 96), initializer=SMALL, name="kernel")
+
+    def call(self, x):
+        return keras.ops.relu(keras.ops.matmul(x, self.kernel))
+
+
+def test_a_custom_layer_gets_the_variance_that_is_promised():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            layers.Dense(96),
+            *[Own(name=f"own_{i}") for i in range(12)],
+            layers.Dense(CLASSES, "softmax"),
+        ],
+        name="net",
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    report = initwatch.audit(model, *data())
+    advice = [item for item in report.advice if item.kind == "initializer"]
+    changed = initwatch.reinitialize(model, report)
+    assert [item.layer for item in changed] == [f"net/own_{i}" for i in range(12)]
+    for item, layer in zip(advice, model.layers[1:-1], strict=True):
+        config = item.suggested.get_config()
+        targets = {"VarianceScaling": config.get("scale"), "HeNormal": 2.0}
+        # an orthonormal square matrix has variance 1 / fan_in
+        targets["Orthogonal"] = config.get("gain", 0.0) ** 2
+        weights = keras.ops.convert_to_numpy(layer.kernel).astype("float64")
+        target = targets[type(item.suggested).__name__]
+        assert 96 * np.mean(weights**2) == pytest.approx(target, rel=0.1)
+    assert initwatch.audit(model, *data()).healthy

@@ -62,6 +62,43 @@ def test_a_dead_network_learns():
     assert change.measured["gradient_ratio_before"] > 1e4 > change.measured["gradient_ratio_after"]
 
 
+def test_what_an_exploding_step_ruins_elsewhere_is_drawn_again():
+    """Under SGD it throws the head far out of range before the first trial."""
+
+    def exploding():
+        return build(keras.initializers.Ones(), optimizer=keras.optimizers.SGD(0.05))
+
+    without = fit(exploding(), epochs=1)
+    watch = initwatch.AutoReinit(console=False)
+    model = exploding()
+    done = fit(model, watch, epochs=8)
+    assert without["accuracy"][-1] < 0.4
+    drawn = {change.layer.split("/")[-1] for change in watch.changes}
+    # torch's loss is of clipped probabilities: its gradient leaves the head in range
+    ruined = set() if keras.backend.backend() == "torch" else {"head"}
+    assert drawn == {f"h_{i}" for i in range(12)} | ruined
+    assert done["accuracy"][-1] > 0.45
+    assert watch.report.problems == []
+
+
+def test_slots_of_all_layers_begin_anew_where_the_loss_exploded():
+    seen = {}
+
+    class Looks(initwatch.AutoReinit):
+        def mend(self, report, step):
+            changes = super().mend(report, step)
+            for v in self.model.optimizer.variables if changes else ():
+                if "head" in v.path:
+                    seen[v.path] = float(np.abs(keras.ops.convert_to_numpy(v)).max())
+            return changes
+
+    watch = Looks(console=False)
+    fit(build(keras.initializers.Ones()), watch)
+    assert watch.changes
+    assert len(seen) == 4  # momentum and velocity of kernel and bias
+    assert set(seen.values()) == {0.0}
+
+
 def test_what_was_found_is_past_and_stands_in_the_report():
     watch = initwatch.AutoReinit(console=False)
     fit(build(), watch, epochs=2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import initwatch
-from initwatch.advice.initializers import initializer_for
+from initwatch.advice.initializers import initializer_for, orthogonal_for
 from initwatch.initializers import Critical, DataDriven
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
@@ -56,6 +56,34 @@ def test_every_kind_of_layer_gets_the_advised_variance(name, family):
     initializer, _ = initializer_for(family, 1.3, kernel)
     expected = sigma_w2(family, 1.3, fan_in, fan_out)
     assert measured(initializer(shape), fan_in) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_layer_gets_the_advised_variance_from_orthogonal_weights(name):
+    """gain^2 to within 10 %: a matrix with more columns than rows has all of it in its rows."""
+    kind = KINDS[name]
+    shape = tuple(kind.kernel(built(kind, "zeros")[0]).shape)
+    fan_in, fan_out = fans(shape=shape, **kind.told)
+    kernel = Kernel("it/kernel", shape, fan_in, fan_out, keras_fans(shape), None, "initializer")
+    initializer, _ = orthogonal_for(1.3, kernel)
+    assert measured(initializer(shape), fan_in) == pytest.approx(1.3**2, rel=0.1)
+
+
+@pytest.mark.parametrize("role", ["kernel", "recurrent_kernel"])
+@pytest.mark.parametrize("layer", ["LSTM", "GRU"])
+@pytest.mark.parametrize("family", ["he", "glorot", "lecun", "computed"])
+def test_every_gate_gets_the_advised_variance(layer, role, family):
+    kind = KINDS[f"{layer} {role}"]
+    shape = tuple(kind.kernel(built(kind, "zeros")[0]).shape)
+    fan_in, fan_out = fans(shape=shape, **kind.told)
+    kernel = Kernel("it/kernel", shape, fan_in, fan_out, keras_fans(shape), None, "initializer")
+    initializer, _ = initializer_for(family, 1.3, kernel)
+    drawn = np.asarray(initializer(shape))
+    gates = np.split(drawn, shape[-1] // 64, axis=-1)
+    assert len(gates) == {"LSTM": 4, "GRU": 3}[layer]
+    expected = sigma_w2(family, 1.3, fan_in, fan_out)
+    for gate in gates:
+        assert measured(gate, fan_in) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.by_shape])

@@ -62,13 +62,18 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             answers = later & (CONSEQUENCES | SIGNAL_CODES) - answered
             answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered
-    if touched and "IW101" not in codes:
-        answer(touched, weights.centre_biases(history, tuple(sorted(touched))))
+    biases = weights.centre_biases(history, tuple(sorted(touched))) if touched else []
+    if "IW101" not in codes:
+        answer(touched, biases)
     signal = (codes & SIGNAL_CODES) - answered
     if signal:
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
-        answer(answers, weights.mend_signal(chosen, history, tuple(sorted(answers))))
+        # the kernels are off, and behind them biases may be as well
+        mended = weights.mend_signal(chosen, history, tuple(sorted(answers)))
+        if all(item.kind == "normalization" for item in mended):
+            mended = [*run.blame_updates(chosen[0], history, training), *mended]
+        answer(answers, [*mended, *biases])
     if "IW203" in codes - answered:
         begun = by_code["IW203"].step
         followed = {code for code in codes & CONSEQUENCES if by_code[code].step >= begun}

@@ -13,6 +13,7 @@ from keras.src.backend.common import global_state
 # Keras 3.12 has no constants for the names of its seed and its generator
 KERAS_SEED = "global_random_seed"
 KERAS_GENERATOR = "global_seed_generator"
+KERAS_NAMES = "object_name_uids"  # how often each automatic name has been given
 
 
 @contextmanager
@@ -29,6 +30,17 @@ def generators_put_back() -> Iterator[None]:
             global_state.set_global_attribute(name, value)
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+@contextmanager
+def names_put_back() -> Iterator[None]:
+    """Objects that are made inside do not count in the names that Keras gives to later ones."""
+    names = global_state.get_global_attribute(KERAS_NAMES)
+    before = None if names is None else names.copy()
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(KERAS_NAMES, before)
 
 
 @contextmanager

@@ -96,11 +96,16 @@ def moments_of(
         known = moments(name, initializer.get_config(), shape, fans)
         if known is not None:
             return known
-    drawn = _drawn(initializer, tuple(shape))
-    return Moments(float(np.mean(drawn)), float(np.var(drawn)))
+    values = drawn(initializer, tuple(shape))
+    return Moments(float(np.mean(values)), float(np.var(values)))
 
 
-def _drawn(initializer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def drawn(initializer: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """What ``initializer`` gives a kernel; generators stand afterwards where they stood.
+
+    Raises:
+        ArgumentError: if it does not give a kernel of this shape.
+    """
     try:
         with generators_held():
             values = keras.ops.convert_to_numpy(initializer(shape, dtype="float32"))

@@ -14,7 +14,7 @@ from initwatch.advice.generators import generators_held
 from initwatch.errors import ArgumentError
 
 # Layers that hand what their kernel gives to ``activation``: there it can be seen before that.
-_FUSED: tuple[type, ...] = (
+FUSED: tuple[type, ...] = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.Conv1D,
@@ -263,7 +263,7 @@ def _watched(layers: Sequence[Any], tell: Callable[[Any, Any], None]) -> Iterato
             return output
 
         shadow(layer, "call", watched_call)
-        if isinstance(layer, _FUSED):
+        if isinstance(layer, FUSED):
             shadow(layer, "activation", watched_activation)
 
     try:

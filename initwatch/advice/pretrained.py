@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from initwatch.advice.initializers import moments_of
+from initwatch.advice.initializers import drawn, moments_of
 from initwatch.errors import ArgumentError
 from initwatch.records import History, Statistic
 
@@ -29,7 +30,7 @@ def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
         model: the model of the history.
         history: its first row is of the first step of a fit.
     """
-    origins = _origins(model, history)
+    origins = origins_of(model, history)
     mean = history.first(Statistic.WEIGHT_MEAN, 1)[0]
     rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
     unknown, changed = set(), set()
@@ -44,8 +45,24 @@ def not_as_drawn(model: keras.Model, history: History) -> frozenset[str]:
     return frozenset(unknown | of_changed)
 
 
+def drawn_anew(
+    model: keras.Model, history: History
+) -> list[tuple[Any, NDArray[np.float64]]] | None:
+    """Each trained variable with values that its initializer gives it; generators stand still.
+
+    None if the initializer of some variable is not known.
+    """
+    origins = origins_of(model, history)
+    if not all(variable.path in origins for variable in model.trainable_variables):
+        return None
+    return [
+        (variable, drawn(origins[variable.path].initializer, tuple(variable.shape)))
+        for variable in model.trainable_variables
+    ]
+
+
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class Origin:
     """How a variable is drawn: its initializer, shape, and the fans if Keras is told them."""
 
     initializer: Any
@@ -53,9 +70,9 @@ class _Origin:
     fans: tuple[int, int] | None = None
 
 
-def _origins(model: keras.Model, history: History) -> dict[str, _Origin]:
+def origins_of(model: keras.Model, history: History) -> dict[str, Origin]:
     """Path of each variable whose initializer is known -> how it is drawn."""
-    found: dict[str, _Origin] = {}
+    found: dict[str, Origin] = {}
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables:
             if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
@@ -65,17 +82,17 @@ def _origins(model: keras.Model, history: History) -> dict[str, _Origin]:
             given = (getattr(layer, f"{name}_initializer", None) for name in names)
             initializer = next(filter(callable, given), None)
             if initializer is not None:
-                found[variable.path] = _Origin(initializer, tuple(variable.shape))
+                found[variable.path] = Origin(initializer, tuple(variable.shape))
     for layer in history.layers:
         for kernel in (layer.first_kernel, layer.kernel):
             if kernel is not None and kernel.initializer is not None:
                 told = getattr(kernel.initializer, "input_axes", None) is not None
                 fans = (kernel.fan_in, kernel.fan_out) if told else None
-                found[kernel.variable] = _Origin(kernel.initializer, kernel.shape, fans)
+                found[kernel.variable] = Origin(kernel.initializer, kernel.shape, fans)
     return found
 
 
-def _looks_drawn(origin: _Origin, mean: float, rms: float) -> bool:
+def _looks_drawn(origin: Origin, mean: float, rms: float) -> bool:
     try:
         expected = moments_of(origin.initializer, origin.shape, origin.fans)
     except ArgumentError:

@@ -15,6 +15,8 @@ EARLY = 10  # optimizer steps: later, the learning rate has had its say
 DIVERGED = 100.0
 # Targets so many standard deviations wide are out of reach of steps made for outputs near 1.
 WIDE_TARGETS = 10.0
+# A step of a third of a kernel's size leaves little of what it was (IW402).
+LARGE_UPDATES = 0.3
 # Updates of 1e-3 of the weights are customary, a tenth of that is slow (Karpathy 2015).
 SLOW_UPDATES = 1e-4
 
@@ -49,6 +51,22 @@ def other_rate(finding: Finding, training: Training, reason: str, factor: float 
         reason=reason,
         codes=(finding.code,),
     )
+
+
+def blame_updates(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """A smaller rate, for signals that were sound before the first update and are not behind it."""
+    if finding.step == int(history.steps[0]) or Statistic.UPDATE_RATIO not in history.series:
+        return []
+    kernels = [variable.role.endswith("kernel") for variable in history.variables]
+    ratios = history.first(Statistic.UPDATE_RATIO, EARLY)[:, kernels]
+    largest = float(np.nanmax(ratios, initial=0.0))
+    if largest < LARGE_UPDATES:
+        return []
+    reason = (
+        f"The signals were sound before the first update, and one step changes kernels by up to "
+        f"{largest:.2g} times their size: what was made of the initial weights is at fault."
+    )
+    return [other_rate(finding, training, reason)]
 
 
 def clip_norm(finding: Finding, training: Training) -> Advice:

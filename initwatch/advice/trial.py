@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from initwatch.advice import weights
 from initwatch.advice.advisor import SIGNAL_CODES
-from initwatch.advice.initializers import initializer_for, orthogonal_for
+from initwatch.advice.initializers import initializer_for, orthogonal_for, seed_of
+from initwatch.advice.pretrained import origins_of
 from initwatch.advice.reinitialize import owners
 from initwatch.diagnosis import depth
 from initwatch.records import Advice, History, Kernel, LayerSpec, Statistic
@@ -34,9 +35,19 @@ Assignment = dict[str, tuple[Any, str]]  # variable -> (initializer, code to pas
 MARGIN = 0.8
 # A candidate beyond the depth limit twice over (e^12 in variance) mends nothing.
 MOST = 2.0 * depth.LOG_LIMIT
+# Of the sound networks of tests/bench/reinit.py that warn, all drawn by a textbook, a trial evened
+# out the signals 82-fold at most (depthwise kernels, of which Keras counts another fan-in).
+DECISIVE = 100.0
+# Weights that are too small grow out of it under most optimizers; those of four times the variance
+# and more never shrink: tanh and softsign nets that end at a third of what they could learn have
+# gradients 18 and 41 times less even than with other weights.
+DECISIVE_IF_LARGE = 10.0
+FAR_OFF = 4.0  # in variance: a factor of two in standard deviation
 # Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
+# Weights that a few steps have made ten times what they were are the updates' doing.
+RUINED = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +152,7 @@ def try_out(
     history: History,
     measure: Measure,
     spare: frozenset[str] = frozenset(),
+    mends: bool = False,
 ) -> list[Advice]:
     """Advice whose initializers were measured, the best of them in place of theory's choice.
 
@@ -150,6 +162,8 @@ def try_out(
         history: what was measured so far.
         measure: one measured step.
         spare: paths of variables that are not to be drawn anew.
+        mends: what is advised is applied in the middle of this training: what its steps have
+            already ruined in other layers is then among it, to be drawn as it was at first.
 
     Returns:
         the same advice, with ``measured`` filled in and the initializers of the best candidate;
@@ -172,16 +186,17 @@ def try_out(
     if not chosen:
         return list(advice)
     others = [item for item in advice if item.kind != "initializer"]
-    with _kept(model, chosen) as variables:
-        before = measure()
-        if before is None:
-            return list(advice)
+    before = measure()
+    if before is None:
+        return list(advice)
+    lost = _ruined(model, history, before, spare | {item.variable for item in chosen}, chosen[0])
+    with _kept(model, [*chosen, *lost]) as variables:
         now = signals(before)
-        outcomes = list(_measured(variables, chosen, before, measure))
+        outcomes = list(_measured(variables, chosen, lost, before, measure))
     if not outcomes:
         return list(advice)
-    best = _best(outcomes)
-    figures = _figures(now, best.signals)
+    best = _best(outcomes, _scatter(chosen, history))
+    figures = figures_of(now, best.signals)
     if not best.signals.cost <= min(now.cost - MARGIN, MOST):
         if proposed:
             return list(advice)
@@ -193,7 +208,7 @@ def try_out(
         )
         return [*others, weights.normalize(paths, chosen[0].codes, reason)]
     out = []
-    for item in chosen:
+    for item in [*chosen, *(lost if mends else [])]:
         suggested, code = best.assignment[item.variable]
         reason = item.reason
         if code != item.code:
@@ -205,22 +220,83 @@ def try_out(
     return [*out, *others]
 
 
-def _best(outcomes: Sequence[Outcome]) -> Outcome:
+def _best(outcomes: Sequence[Outcome], margin: float) -> Outcome:
     """The first that no other beats by more than draws differ: theory's choice comes first."""
     least = min(outcome.signals.cost for outcome in outcomes)
-    return next(o for o in outcomes if o.signals.cost <= least + MARGIN)
+    return next(o for o in outcomes if o.signals.cost <= least + margin)
 
 
-def _figures(before: Signals, after: Signals) -> dict[str, float]:
-    """Before and after, as ratios of RMS."""
+def _scatter(advice: Sequence[Advice], history: History) -> float:
+    """By what the cost of two draws for these layers differs, ``MARGIN`` at most.
+
+    The log-length of a signal scatters by sqrt(5 x sum of 1 / fan_in) / 2 (Hanin & Rolnick 2018).
+    """
+    drawn = {item.variable for item in advice}
+    kernels = [x.kernel for x in history.layers if x.kernel and x.kernel.variable in drawn]
+    return min(MARGIN, float(np.sqrt(2.5 * sum(1.0 / kernel.fan_in for kernel in kernels))))
+
+
+def figures_of(before: Signals, after: Signals) -> dict[str, float]:
+    """Before and after, as ratios of RMS; layers of equal units, where there were some."""
+    equal = {"equal_layers_before": before.equal, "equal_layers_after": after.equal}
     return {
-        "signal_ratio_before": float(np.exp(min(before.forward, 700.0))),
-        "signal_ratio_after": float(np.exp(after.forward)),
-        "gradient_ratio_before": float(np.exp(min(before.backward, 700.0))),
-        "gradient_ratio_after": float(np.exp(after.backward)),
+        "signal_ratio_before": _ratio(before.forward),
+        "signal_ratio_after": _ratio(after.forward),
+        "gradient_ratio_before": _ratio(before.backward),
+        "gradient_ratio_after": _ratio(after.backward),
         "loss_before": before.loss,
         "loss_after": after.loss,
+        **(equal if before.equal else {}),
     }
+
+
+def _ratio(log: float) -> float:
+    """Infinite where nothing is left of the signal somewhere."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(log))
+
+
+def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
+    """True if a trial shows what it was for to be at fault, be the finding a warning only.
+
+    Many a network that only warns learns as it is, and better than with other weights: those of
+    a textbook under an activation that they do not quite suit. So two things are asked for: the
+    trial evens out one of the signals a hundredfold, and something of what was tried together is
+    far off: weights of twice or half the standard deviation or all the same, or biases. Tenfold
+    is enough for weights that are too large.
+
+    Args:
+        item: an initializer's.
+        advice: all there is, ``item`` among it.
+    """
+    if item.measured is None:
+        return False
+    before, after = (
+        max(item.measured[f"{signal}_ratio_{when}"] for signal in ("signal", "gradient"))
+        for when in ("before", "after")
+    )
+    together = [other.predicted for other in advice if other.measured == item.measured]
+    ratios = [p["sigma_w2_before"] / p["sigma_w2_after"] for p in together if "sigma_w2_after" in p]
+    if any(ratio > FAR_OFF for ratio in ratios) and after * DECISIVE_IF_LARGE <= before:
+        return True
+    far_off = (
+        item.measured.get("equal_layers_before", 0) > 0
+        or any("bias_over_sigma_before" in figures for figures in together)
+        or any(not 1.0 / FAR_OFF <= ratio <= FAR_OFF for ratio in ratios)
+    )
+    return far_off and after * DECISIVE <= before
+
+
+def has_exploded(item: Advice) -> bool:
+    """True if a trial has brought the loss down to half of what it was, or to a number.
+
+    The first of drawn weights is about that of a guess: what was twice it had been blown up. Of
+    probabilities Keras cuts a cross-entropy off at 16.
+    """
+    if item.measured is None:
+        return False
+    before, after = item.measured["loss_before"], item.measured["loss_after"]
+    return not before <= 2.0 * after
 
 
 # --------------------------------------------------------------------------- drawing
@@ -245,6 +321,44 @@ def _draw(variables: dict[str, Any], assignment: Assignment) -> None:
         variable.assign(initializer(variable.shape, dtype=variable.dtype))
 
 
+def _ruined(
+    model: keras.Model, history: History, now: History, keep: frozenset[str], like: Advice
+) -> list[Advice]:
+    """Variables that the steps so far have thrown far out of range, to be drawn as at first.
+
+    A gradient that explodes ruins at the first step of SGD the layers that are not at fault: with
+    them as they are, no initializer of the others could be told to help.
+    """
+    origins = origins_of(model, history)
+    first = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    rms = now.series[Statistic.WEIGHT_RMS][-1]
+    places = [variable.path for variable in history.variables]
+    out = []
+    for i, path in enumerate(places):
+        bias = history.variables[i].role == "bias"
+        limit = max(float(first[i]), weights.BIAS_LIMIT) if bias else RUINED * float(first[i])
+        sound = rms[i] <= limit or (first[i] == 0.0 and not bias and np.isfinite(rms[i]))
+        initializer = origins[path].initializer if path in origins else None
+        if sound or path in keep or not isinstance(initializer, keras.initializers.Initializer):
+            continue
+        config = initializer.get_config()
+        seed = {"seed": seed_of(path)} if "seed" in config else {}
+        out.append(
+            replace(
+                like,
+                layer=history.variables[i].layer,
+                current=initializer,
+                suggested=type(initializer).from_config(config | seed),
+                code=f"{path.rsplit('/', 1)[-1]}_initializer={type(initializer).__name__}(...)",
+                predicted={},
+                reason="The steps before have thrown it out of range: drawn as it was at first.",
+                variable=path,
+                place=(i, len(places)),
+            )
+        )
+    return out
+
+
 # --------------------------------------------------------------------------- candidates
 
 
@@ -258,11 +372,15 @@ class _Place:
 
 
 def _measured(
-    variables: dict[str, Any], advice: Sequence[Advice], history: History, measure: Measure
+    variables: dict[str, Any],
+    advice: Sequence[Advice],
+    lost: Sequence[Advice],
+    history: History,
+    measure: Measure,
 ) -> Iterator[Outcome]:
     """Each candidate with what was measured, theory's own choice first."""
-    theirs: Assignment = {item.variable: (item.suggested, item.code) for item in advice}
-    places = _places(history.layers, set(theirs))
+    places = _places(history.layers, {item.variable for item in advice})
+    theirs: Assignment = {item.variable: (item.suggested, item.code) for item in [*advice, *lost]}
     least = np.inf
     for name, assignment in _candidates(theirs, places, history.layers):
         _draw(variables, assignment)

@@ -134,8 +134,9 @@ _SOURCES = {
 
 
 def _left(log_variance: float) -> float:
-    """RMS ratio from ln of a variance ratio."""
-    return float(np.exp(np.clip(log_variance / 2.0, -700.0, 700.0)))
+    """RMS ratio from ln of a variance ratio; 0 or infinite beyond the range of floats."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(log_variance / 2.0))
 
 
 def _change_activation(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) -> list[Advice]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from initwatch.capture import activations as activation_functions
 from initwatch.capture import backends
-from initwatch.capture.backends.protocol import Rehearsal, TrainFunction
+from initwatch.capture.backends.protocol import Rehearsal, TrainFunction, same
 from initwatch.capture.observer import LOST, Observer, Shadows
 from initwatch.capture.reductions import HISTOGRAM_WIDTH
 from initwatch.capture.row import Reading, Row, build_row, variable_specs
@@ -307,10 +308,14 @@ class Session:
         """``probe`` is to be had in this fit: to be called before its first batch."""
         self._again_wanted = True
 
-    def probe(self, steps: int = 1) -> list[Sample]:
+    def probe(self, steps: int = 1, change: Callable[[Any], Any] | None = None) -> list[Sample]:
         """Trains on the newest sampled batches once more, from the weights as they are now.
 
         All that the steps change is put back, bit for bit. To be called between two batches.
+
+        Args:
+            steps: how many, one behind the other.
+            change: made to each float array of the batches' x first, NumPy to NumPy.
 
         Returns:
             one sample a step; empty if it cannot be done: the step was not rehearsed, or counts
@@ -321,9 +326,31 @@ class Session:
         self._draw.set(False)
         self._drawing = False
         self._backend.settle(self.model)
-        with closing(self._rehearsal.again(self._instrumented)) as runs:
+        changed = same if change is None else partial(_with_changed_inputs, change)
+        with closing(self._rehearsal.again(self._instrumented, changed)) as runs:
             samples = [self._sample() for _ in itertools.islice(runs, steps)]
         return [sample for sample in samples if sample is not None]
+
+    def newest_batch(self) -> tuple[Any, Any, Any] | None:
+        """(x, y, sample_weight) that was trained on last, NumPy arrays; None if it is not kept."""
+        if self._rehearsal is None or self._instrumented is None:
+            return None
+        batch = self._rehearsal.newest(self._instrumented)
+        if batch is None:
+            return None
+        arrays = keras.tree.map_structure(
+            lambda leaf: None if leaf is None else keras.ops.convert_to_numpy(leaf), batch
+        )
+        unpacked: tuple[Any, Any, Any] = keras.utils.unpack_x_y_sample_weight(arrays)
+        return unpacked
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Surrounds ``look`` and the probes behind it, where no training is going on.
+
+        torch draws when Keras makes metrics and optimizer, from the generator of the user: that
+        stands afterwards where it stood.
+        """
+        return self._backend.looking()
 
     def look(self, steps: int, x: Any, y: Any, sample_weight: Any) -> list[Sample]:
         """Trains on one batch for some steps and puts back all that they change, bit for bit.
@@ -449,6 +476,22 @@ class Session:
             np.stack([replicas.any(axis=0) for replicas in active]),
             histograms,
         )
+
+
+def _with_changed_inputs(change: Callable[[Any], Any], batch: Any) -> Any:
+    """The batch with ``change`` made to each float array of its x."""
+
+    def changed(leaf: Any) -> Any:
+        array = keras.ops.convert_to_numpy(leaf)
+        if array.dtype.kind != "f":
+            return leaf
+        # where a compiled step is given NumPy's arrays it is traced for them
+        made = change(array).astype(array.dtype)
+        return made if isinstance(leaf, np.ndarray) else keras.ops.convert_to_tensor(made)
+
+    if not isinstance(batch, tuple):  # x alone
+        return keras.tree.map_structure(changed, batch)
+    return keras.tree.map_structure(changed, batch[0]), *batch[1:]
 
 
 class _LookedError(Exception):

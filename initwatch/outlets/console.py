@@ -12,6 +12,7 @@ from rich.text import Text
 from initwatch.records import Advice, Finding, Report
 from initwatch.records.report import (
     abbreviated,
+    by_trial,
     changes_lines,
     closing_line,
     closing_lines,
@@ -19,7 +20,6 @@ from initwatch.records.report import (
     finding_lines,
     grouped,
     in_order,
-    trials,
 )
 from initwatch.records.update import Update
 
@@ -99,14 +99,15 @@ class ConsoleOutlet:
         self._said |= set(groups)
         if groups and not fresh:
             rows.add_row("advice", Text("as above"))
-        for (code, reason), layers in fresh.items():
-            rows.add_row("advice", Text(code, style="bold green"))
-            if layers:
-                rows.add_row("  for", Text(abbreviated(layers)))
-            rows.add_row("  why", Text(reason))
         given = [a for a in answers if (a.code, a.reason) in fresh]
-        for text in trials(given):
-            rows.add_row("measured", Text(text))
+        for part, text in by_trial(given):
+            for (code, reason), layers in grouped(part).items():
+                rows.add_row("advice", Text(code, style="bold green"))
+                if layers:
+                    rows.add_row("  for", Text(abbreviated(layers)))
+                rows.add_row("  why", Text(reason))
+            if text:
+                rows.add_row("measured", Text(text))
         title = Text(f"{finding.code} {finding.symptom}", style=_STYLES[finding.severity])
         recovered = finding.state == "recovered"
         until = f", recovered after step {finding.last_step}" if recovered else ""

@@ -35,12 +35,12 @@ from initwatch.plugin.metadata import (
 from initwatch.records import Advice, Finding, LayerSpec, Report, Statistic, Subject
 from initwatch.records.report import (
     abbreviated,
+    by_trial,
     changes_lines,
     closing_line,
     figure_text,
     grouped,
     in_order,
-    trials,
 )
 from initwatch.records.update import Histogram, Update
 
@@ -348,10 +348,11 @@ def _standing(finding: Finding) -> str:
 def advice_markdown(advice: list[Advice]) -> str:
     """Advice with its code, as Markdown."""
     blocks = []
-    for (code, reason), layers in grouped(advice).items():
-        where = f"For {escaped(abbreviated(layers))}:\n\n" if layers else ""
-        blocks.append(f"{where}```python\n{code}\n```\n\n{escaped(reason)}")
-    blocks += [f"Measured on a batch: {escaped(text)}" for text in trials(advice)]
+    for part, text in by_trial(advice):
+        for (code, reason), layers in grouped(part).items():
+            where = f"For {escaped(abbreviated(layers))}:\n\n" if layers else ""
+            blocks.append(f"{where}```python\n{code}\n```\n\n{escaped(reason)}")
+        blocks += [f"Measured on a batch: {escaped(text)}"] if text else []
     return "\n\n".join(blocks)
 
 

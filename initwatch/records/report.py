@@ -128,10 +128,11 @@ def body_lines(finding: Finding, advice: list[Advice], said: set[int]) -> list[s
     said.update(id(item) for item in fresh)
     if answers and not fresh:
         lines.append("advice:   as above")
-    for (code, reason), layers in grouped(fresh).items():
-        where = f"{abbreviated(layers)}: " if layers else ""
-        lines += [f"advice:   {where}{code}", f"          {reason}"]
-    lines += [f"measured: {text}" for text in trials(fresh)]
+    for part, text in by_trial(fresh):
+        for (code, reason), layers in grouped(part).items():
+            where = f"{abbreviated(layers)}: " if layers else ""
+            lines += [f"advice:   {where}{code}", f"          {reason}"]
+        lines += [f"measured: {text}"] if text else []
     return lines
 
 
@@ -145,9 +146,15 @@ def grouped(advice: list[Advice]) -> dict[tuple[str, str], list[str]]:
     return groups
 
 
-def trials(advice: list[Advice]) -> list[str]:
-    """What was measured of each trial among the advice."""
-    return list(dict.fromkeys(measured_text(a.measured) for a in advice if a.measured is not None))
+def by_trial(advice: list[Advice]) -> list[tuple[list[Advice], str]]:
+    """What was tried together, in the order given, and what was measured of it: "" if nothing."""
+    parts: list[tuple[list[Advice], str]] = []
+    for item in advice:
+        text = "" if item.measured is None else measured_text(item.measured)
+        if not parts or parts[-1][1] != text:
+            parts.append(([], text))
+        parts[-1][0].append(item)
+    return parts
 
 
 def evidence_text(finding: Finding) -> str:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from initwatch.advice.trial import MARGIN, signals, try_out
+from initwatch.advice.trial import MARGIN, figures_of, is_decisive, signals, try_out
 from initwatch.records import Advice, Statistic
 from tests.diagnosis.histories import mlp_history, with_losses, with_series
 
@@ -58,6 +58,14 @@ def test_layers_that_are_not_read_are_left_out_and_numbers_that_are_none_are_not
     assert signals(with_series(history(GOOD), dict.fromkeys(unread, without_third))).cost < 1.5
     lost = {Statistic.ACTIVATION_STD: without_third}
     assert signals(with_series(history(GOOD), lost)).cost == np.inf
+
+
+def test_nothing_left_of_a_signal_is_an_infinite_ratio():
+    dead = with_series(history(GOOD), {Statistic.DELTA_NORM: np.zeros_like})
+    figures = figures_of(signals(dead), signals(history(GOOD)))
+    assert figures["gradient_ratio_before"] == np.inf
+    assert 1.0 <= figures["gradient_ratio_after"] < 10.0
+    assert np.isfinite(figures["signal_ratio_before"])
 
 
 def test_a_candidate_that_is_lost_itself_is_not_advised():
@@ -234,3 +242,37 @@ def test_textbook_initializers_are_tried_where_theory_has_none():
 def test_the_margin_is_what_draws_differ_by():
     costs = [signals(history(GOOD, seed, depth=30, width=64)).cost for seed in range(12)]
     assert np.std(costs) < MARGIN
+
+
+def measured_advice(before, after, sigma_w2=(16.0, 1.0), **figures):
+    """Advice whose trial evened out the gradient from ``before`` to ``after``."""
+    kept = {"signal_ratio_before": 1.0, "signal_ratio_after": 1.0}
+    kept |= {"gradient_ratio_before": before, "gradient_ratio_after": after}
+    predicted = dict(zip(("sigma_w2_before", "sigma_w2_after"), sigma_w2, strict=True))
+    first = advice_for(history(GOOD))[0]
+    return dataclasses.replace(first, predicted=predicted, measured=kept | figures)
+
+
+@pytest.mark.parametrize(
+    ("before", "sigma_w2", "figures", "decisive"),
+    [
+        (15.0, (16.0, 1.0), {}, True),  # too large: such weights do not shrink
+        (5.0, (16.0, 1.0), {}, False),
+        (90.0, (0.01, 1.0), {}, False),  # too small: a network grows out of them
+        (200.0, (0.01, 1.0), {}, True),
+        (np.inf, (1.0, 2.0), {}, False),  # a textbook's
+        (200.0, (1.0, 2.0), {"equal_layers_before": 3}, True),
+    ],
+)
+def test_a_warning_is_acted_on_where_the_trial_is_decisive(before, sigma_w2, figures, decisive):
+    item = measured_advice(before, 1.0, sigma_w2, **figures)
+    assert is_decisive(item, [item]) is decisive
+    untried = dataclasses.replace(item, measured=None)
+    assert not is_decisive(untried, [untried])
+
+
+def test_large_biases_beside_the_weights_are_decisive():
+    item = measured_advice(200.0, 1.0, (1.0, 2.0))
+    bias = dataclasses.replace(item, predicted={"bias_over_sigma_before": 5.0})
+    assert not is_decisive(item, [item])
+    assert is_decisive(item, [item, bias])

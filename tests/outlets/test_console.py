@@ -1,5 +1,6 @@
 """What a person reads in the terminal."""
 
+import dataclasses
 import io
 
 import pytest
@@ -65,6 +66,32 @@ def test_a_sampled_step_without_news_is_silent(terminal):
     outlet, printed = terminal
     outlet.emit(update())
     assert printed() == ""
+
+
+def test_what_was_measured_stands_under_the_advice_it_is_of(terminal):
+    outlet, printed = terminal
+    measured = [
+        dataclasses.replace(
+            advice(layer), code=code, measured={"loss_before": 2.0, "loss_after": after}
+        )
+        for layer, code, after in (("a", "one", 1.0), ("b", "two", 1.0), ("c", "three", 0.5))
+    ]
+    unmeasured = dataclasses.replace(advice("d"), code="four")
+    outlet.emit(update(finding(), answers=[*measured, unmeasured]))
+    text = flat(printed())
+    places = [
+        text.index(words)
+        for words in (
+            "advice one",
+            "advice two",
+            "measured loss 2 -> 1",
+            "advice three",
+            "measured loss 2 -> 0.5",
+            "advice four",
+        )
+    ]
+    assert places == sorted(places)
+    assert text.count("measured") == 2
 
 
 def test_a_finding_is_one_block_with_layer_step_evidence_limit_and_advice(terminal):

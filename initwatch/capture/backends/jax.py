@@ -23,6 +23,7 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 from numpy.typing import NDArray
 
 from initwatch.capture.backends.protocol import (
+    Change,
     Flag,
     Origins,
     Outbox,
@@ -31,6 +32,7 @@ from initwatch.capture.backends.protocol import (
     TrainFunction,
     TrainStep,
     drawn,
+    same,
 )
 from initwatch.capture.observer import LOST, Applied, Observer, is_stock, optimizers_of
 from initwatch.capture.reductions import Reduction, alike
@@ -185,16 +187,20 @@ class _Rehearsal:
         )
         return Rehearsed(result, equal, failure)
 
-    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
+    def again(self, ours: TrainFunction, change: Change = same) -> Generator[None, None, None]:
         if not self._batches:
             return
+        batches = [change(batch) for batch in self._batches]
         kinds = ("trainable", "non_trainable", "optimizer", "metrics")
         asked = {f"{kind}_variables": True for kind in kinds}
         # a copy, because a compiled step consumes the buffers it is given
         state = jax.tree.map(jnp.copy, tuple(self._model._get_jax_state(**asked)))
         while True:
-            _, state = ours(state, iter(self._batches))
+            _, state = ours(state, iter(batches))
             yield
+
+    def newest(self, ours: TrainFunction) -> Any:
+        return self._batches[-1] if self._batches else None
 
 
 class JaxBackend:
@@ -216,6 +222,9 @@ class JaxBackend:
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         return nullcontext()  # JAX has no global generator
+
+    def looking(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

@@ -17,6 +17,12 @@ TrainStep = Callable[..., Any]
 # Called by ``fit`` for each batch: with an iterator (TensorFlow), state and iterator (JAX), or
 # a batch (torch).
 TrainFunction = Callable[..., Any]
+Change = Callable[[Any], Any]  # of a batch, as a train step is given it
+
+
+def same(batch: Any) -> Any:
+    """No change."""
+    return batch
 
 
 # owner, name of a method, and what makes its stand-in of an observer and the original method
@@ -89,12 +95,15 @@ class Rehearsal(Protocol):
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         """Runs both on the same coming batches; None if no batch was left."""
 
-    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
+    def again(self, ours: TrainFunction, change: Change = same) -> Generator[None, None, None]:
         """Each ``next`` runs ours on the newest batches once more, one run behind the other.
 
         It begins with what the model's variables hold now, and when it is closed all that it did
-        is undone. Empty if that cannot be done.
+        is undone. Empty if that cannot be done. ``change`` is made to each batch first.
         """
+
+    def newest(self, ours: TrainFunction) -> Any:
+        """The newest batch, None before the first."""
 
 
 class Backend(Protocol):
@@ -111,6 +120,13 @@ class Backend(Protocol):
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
         """Inside it the backend's global generators begin at ``seed``; then all is as before."""
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Surrounds a few steps that are all undone, none of them the user's own.
+
+        What the backend's global generator draws inside is undone too, and no time is spent on
+        making many steps fast.
+        """
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

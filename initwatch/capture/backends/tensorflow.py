@@ -20,6 +20,7 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.ops import resource_variable_ops, stateful_random_ops
 
 from initwatch.capture.backends.protocol import (
+    Change,
     Flag,
     Origins,
     Outbox,
@@ -29,6 +30,7 @@ from initwatch.capture.backends.protocol import (
     TrainFunction,
     TrainStep,
     drawn,
+    same,
 )
 from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
 from initwatch.capture.reductions import Reduction
@@ -183,13 +185,21 @@ class _Rehearsal:
             raise broken
         return done
 
-    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
+    def again(self, ours: TrainFunction, change: Change = same) -> Generator[None, None, None]:
         if self._distributed or self.always or not self._batches:
             return
-        with _undone(self._graph):
-            while True:
-                ours(self._replay())
-                yield
+        drawn_last = self._batches
+        try:
+            self._batches = [change(batch) for batch in drawn_last]
+            with _undone(self._graph):
+                while True:
+                    ours(self._replay())
+                    yield
+        finally:
+            self._batches = drawn_last
+
+    def newest(self, ours: TrainFunction) -> Any:
+        return self._batches[-1] if self._batches and not self._distributed else None
 
     def _replay(self) -> Any:
         """The batches once more, in an iterator of the kind that the fit has."""
@@ -226,14 +236,18 @@ class _LoopRehearsal:
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function and not isinstance(args[0], ITERATORS)
 
-    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
+    def again(self, ours: TrainFunction, change: Change = same) -> Generator[None, None, None]:
         if self._newest is None:
             return
         graph, batch = self._newest
+        batch = change(batch)
         with _undone(graph):
             while True:
                 ours(iter([batch]))
                 yield
+
+    def newest(self, ours: TrainFunction) -> Any:
+        return None if self._newest is None else self._newest[1]
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         batch = next(args[0])
@@ -421,6 +435,17 @@ class TensorFlowBackend:
             del eager["_rng"]
             eager.update(before)
             tf.random.set_global_generator(generator)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        # for a hundred layers, optimizing the graph takes as long as tracing it
+        name = "disable_meta_optimizer"
+        before = tf.config.optimizer.get_experimental_options().get(name, False)
+        tf.config.optimizer.set_experimental_options({name: True})
+        try:
+            yield
+        finally:
+            tf.config.optimizer.set_experimental_options({name: before})
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from initwatch.capture.backends.protocol import (
+    Change,
     Flag,
     Origins,
     Outbox,
@@ -23,6 +24,7 @@ from initwatch.capture.backends.protocol import (
     Shadow,
     TrainFunction,
     TrainStep,
+    same,
 )
 from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
 from initwatch.capture.reductions import Reduction
@@ -166,13 +168,21 @@ class _Rehearsal:
     def serves(self, function: TrainFunction, *args: Any) -> bool:
         return function is self._function
 
-    def again(self, ours: TrainFunction) -> Generator[None, None, None]:
+    def again(self, ours: TrainFunction, change: Change = same) -> Generator[None, None, None]:
         if not isinstance(ours, _Step) or ours.newest is None:
             return
-        with self._undone():
-            while True:
-                ours(ours.newest)
-                yield
+        drawn = ours.newest
+        try:
+            data = [change(drawn[0])]
+            with self._undone():
+                while True:
+                    ours(data)
+                    yield
+        finally:
+            ours.newest = drawn
+
+    def newest(self, ours: TrainFunction) -> Any:
+        return ours.newest[0] if isinstance(ours, _Step) and ours.newest is not None else None
 
     def both(self, ours: TrainFunction, own: TrainFunction, *args: Any) -> Rehearsed | None:
         failure: Exception | None = None
@@ -235,6 +245,10 @@ class TorchBackend:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             yield
+
+    def looking(self) -> AbstractContextManager[None]:
+        context: AbstractContextManager[None] = torch.random.fork_rng()
+        return context
 
     def build(
         self, model: Any, train_step: TrainStep, outbox: Outbox, flag: Flag, *args: Any

@@ -1,0 +1,362 @@
+"""Advice that is no initializer, measured: input scale, learning rate, activation, normalisation.
+
+Each is rehearsed for a few training steps on the newest batch, beside as many steps of the model
+as it is, and all is put back. What cannot be rehearsed in the model itself is rehearsed in a copy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from initwatch.advice import copies
+from initwatch.advice.pretrained import drawn_anew, not_as_drawn
+from initwatch.advice.reinitialize import begin_anew
+from initwatch.advice.run import diverged
+from initwatch.advice.trial import MARGIN, Signals, figures_of, signals
+from initwatch.records import Advice, History, LayerSpec
+
+STEPS = 8  # training steps that each rehearsal takes
+# Smith 2017, sec. 3.3 looks at a range of rates; these and the present one are tried.
+RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# The smallest rate whose loss falls so far, as a share of the best one's, has something in hand.
+ENOUGH = 0.9
+# Share of the loss by which a rate must lower it to be told from one that does nothing.
+TOLD = 0.02
+LOWER = 0.1  # share by which a change must lower it more than as many steps without it
+# No copy is begun later than so many seconds after the first rehearsal of a trial.
+SECONDS = 30.0
+COPIED = frozenset({"activation", "normalization"})  # kinds that take a copy of the model
+# Findings that a smaller or a larger learning rate answers.
+TOO_LARGE = frozenset({"IW402", "IW502", "IW503"})
+TOO_SMALL = frozenset({"IW401", "IW403"})
+
+Change = Callable[[NDArray[Any]], NDArray[Any]]
+
+
+class Lab(Protocol):
+    """Measures training steps on the newest batch; they leave no trace."""
+
+    def here(self, steps: int, change: Change | None = None) -> History | None:
+        """Steps of the model from the weights it has now, ``change`` made to the batch's x.
+
+        None if that cannot be done.
+        """
+
+    def elsewhere(self, model: keras.Model, steps: int) -> History | None:
+        """Steps of another model on the same batch; None if the batch is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a rehearsal showed.
+
+    Attributes:
+        signals: of its first step.
+        loss: after ``STEPS`` steps, infinite where it is no number.
+    """
+
+    signals: Signals
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """An advice after its rehearsal.
+
+    Attributes:
+        advice: with what was measured, or the reason why nothing was.
+        helps: None if nothing was measured.
+    """
+
+    advice: Advice
+    helps: bool | None
+
+
+class Alternatives:
+    """Measures what is advised besides initializers, each thing once.
+
+    Args:
+        model: it is left as it is.
+        lab: measures steps.
+    """
+
+    def __init__(self, model: keras.Model, lab: Lab) -> None:
+        self._model = model
+        self._lab = lab
+        self._known: dict[tuple[str, str, str, tuple[str, ...]], _Tried] = {}
+
+    def measured(self, advice: Sequence[Advice], history: History) -> list[Advice]:
+        """The same advice, that of other kinds measured where it can be.
+
+        What is seen to help comes first, behind initializers that do, and what is seen not to
+        comes last. Where there is an initializer that helps, no copy of the model is made.
+        """
+        began = time.monotonic()
+        initializers = [item for item in advice if item.kind == "initializer"]
+        helped = any(item.measured is not None for item in initializers)
+        found: list[tuple[int, Advice]] = []
+        for group in _groups([item for item in advice if item.kind != "initializer"]):
+            first = group[0]
+            # in which direction a rate may go depends on what was found
+            codes = first.codes if first.kind == "learning_rate" else ()
+            key = (first.kind, first.layer, first.code, codes)
+            if key not in self._known and not (helped and first.kind in COPIED):
+                late = time.monotonic() - began > SECONDS
+                self._known[key] = self._tried(group, history, late)
+            tried = self._known.get(key, _Tried(first, None))
+            # what helps, what was not tried, what does not
+            rank = (True, None, False).index(tried.helps)
+            known = tried.advice
+            found += [
+                (
+                    rank,
+                    replace(
+                        item,
+                        suggested=known.suggested,
+                        code=known.code,
+                        reason=known.reason,
+                        measured=known.measured,
+                    ),
+                )
+                for item in group
+            ]
+        return [*initializers, *(item for _, item in sorted(found, key=lambda pair: pair[0]))]
+
+    def _tried(self, group: Sequence[Advice], history: History, late: bool) -> _Tried:
+        """One change, to several layers perhaps."""
+        item = group[0]
+        try:
+            if item.kind in COPIED and late:
+                raise CannotTryError(f"others took {SECONDS:.0f} seconds")
+            if item.kind == "input_scale":
+                return self._scaled(item)
+            if item.kind == "learning_rate":
+                return self._rated(item, history)
+            if item.kind == "activation":
+                return self._activated(item, group, history)
+            if item.kind == "normalization":
+                return self._normalized(item, history)
+        except CannotTryError as error:
+            return _Tried(replace(item, reason=f"{item.reason} Not tried: {error}."), None)
+        return _Tried(item, None)
+
+    def _as_it_is(self) -> _Outcome:
+        return self._outcome(self._lab.here(STEPS + 1))
+
+    @staticmethod
+    def _outcome(history: History | None) -> _Outcome:
+        if history is None or len(history.losses) <= STEPS:
+            raise CannotTryError("this training's step cannot be taken again")
+        loss = float(history.losses[STEPS])
+        return _Outcome(signals(history, 0), loss if np.isfinite(loss) else np.inf)
+
+    # ------------------------------------------------------------------ in the model itself
+
+    def _scaled(self, item: Advice) -> _Tried:
+        touched = []
+
+        def standardized(x: NDArray[Any]) -> NDArray[Any]:
+            touched.append(True)
+            values = x.astype("float64")
+            made: NDArray[Any] = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-7)
+            return made
+
+        after = self._outcome(self._lab.here(STEPS + 1, standardized))
+        if not touched:
+            raise CannotTryError("the inputs are whole numbers")
+        return _compared(item, self._as_it_is(), after)
+
+    def _rated(self, item: Advice, history: History) -> _Tried:
+        """A learning rate range test (Smith 2017, sec. 3.3)."""
+        rate = _rate_of(self._model)
+        if rate is None:
+            raise CannotTryError("the learning rate follows a schedule")
+        present = float(f"{float(keras.ops.convert_to_numpy(rate)):.6g}")  # as it was typed
+        first, losses = self._losses_at(rate, present, item, history)
+        falls = {value: first - loss for value, loss in losses.items()}
+        allowed = [
+            value
+            for value in falls
+            if value != present
+            and not (value > present and TOO_LARGE & set(item.codes))
+            and not (value < present and TOO_SMALL & set(item.codes))
+        ]
+        told = ", ".join(f"{value:.3g}: {losses[value]:.4g}" for value in sorted(losses))
+        reason = (
+            f"{item.reason} Learning rate range test (Smith 2017, sec. 3.3), loss after {STEPS} "
+            f"steps on one of your batches, from {first:.4g}: {told}."
+        )
+        fall = max((falls[value] for value in allowed), default=-np.inf)
+        if not fall > TOLD * abs(first) or falls[present] >= ENOUGH * fall:
+            reason += " On this batch it is not the rate that matters."
+            return _Tried(replace(item, reason=reason), False)
+        chosen = min(value for value in allowed if falls[value] >= ENOUGH * fall)
+        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
+        measured = {
+            "learning_rate_before": present,
+            "learning_rate_after": chosen,
+            f"loss_after_{STEPS}_steps_before": losses[present],
+            f"loss_after_{STEPS}_steps_after": losses[chosen],
+        }
+        code = f"keras.optimizers.{type(optimizer).__name__}(learning_rate={chosen:.3g})"
+        done = replace(item, suggested=f"{chosen:.3g}", code=code, reason=reason, measured=measured)
+        return _Tried(done, True)
+
+    def _losses_at(
+        self, rate: Any, present: float, item: Advice, history: History
+    ) -> tuple[float, dict[float, float]]:
+        """The loss before any step, and learning rate -> loss after ``STEPS``."""
+        losses = {}
+        first = np.nan
+        with _as_it_began(self._model, history):
+            for value in sorted({*RATES, present, *_numbers(item.suggested)}):
+                with _at(rate, value):
+                    measured = self._lab.here(STEPS + 1)
+                losses[value] = self._outcome(measured).loss
+                assert measured is not None
+                first = float(measured.losses[0])
+        if not np.isfinite(first):
+            raise CannotTryError("the loss is no number before the first step")
+        return first, losses
+
+    # ------------------------------------------------------------------ in a copy
+
+    def _activated(self, item: Advice, group: Sequence[Advice], history: History) -> _Tried:
+        wanted = {advice.layer for advice in group}
+        layers = [layer for layer in history.layers if wanted & {layer.path, layer.signal}]
+        tried: list[_Tried] = []
+        before = self._as_it_is()
+        for name, initializer in _activations(item):
+            exchange = copies.other_activation(layers, name, initializer, self._model)
+            code = f'activation="{name}", kernel_initializer="{initializer}"'
+            given = item if name == item.suggested else replace(item, suggested=name, code=code)
+            tried.append(_compared(given, before, self._in_copy(exchange, history)))
+            if tried[-1].helps:
+                return tried[-1]
+        if not tried:
+            raise CannotTryError("no activation is named")
+        return tried[0]
+
+    def _normalized(self, item: Advice, history: History) -> _Tried:
+        hidden: list[LayerSpec] = [
+            layer
+            for layer in history.layers
+            if layer.kernel is not None
+            and not layer.is_output
+            and not layer.normalized
+            and item.layer in ("", layer.path, layer.signal)
+        ]
+        kind = item.suggested.split()[0]
+        exchange = copies.with_normalization(hidden, kind, self._model)
+        if exchange is None:
+            raise CannotTryError("none of the layers is of a kind that it can be put in")
+        return _compared(item, self._as_it_is(), self._in_copy(exchange, history))
+
+    def _in_copy(self, exchange: copies.Exchange, history: History) -> _Outcome:
+        try:
+            with copies.copied(self._model, exchange, keep=not diverged(history)) as copy:
+                return self._outcome(self._lab.elsewhere(copy, STEPS + 1))
+        except copies.CannotCopyError as error:
+            raise CannotTryError(str(error)) from error
+
+
+class CannotTryError(Exception):
+    """An advice cannot be rehearsed; says why."""
+
+
+def _compared(item: Advice, before: _Outcome, after: _Outcome) -> _Tried:
+    measured = {
+        **figures_of(before.signals, after.signals),
+        f"loss_after_{STEPS}_steps_before": before.loss,
+        f"loss_after_{STEPS}_steps_after": after.loss,
+    }
+    helps = _helps(before, after)
+    reason = item.reason if helps else f"{item.reason} In {STEPS} steps it did not help."
+    return _Tried(replace(item, measured=measured, reason=reason), helps)
+
+
+def _activations(item: Advice) -> list[tuple[str, str]]:
+    """(activation, initializer) to try, what is advised first."""
+    initializer = "lecun_normal" if item.suggested == "selu" else "he_normal"
+    known = callable(getattr(keras.activations, str(item.suggested), None))
+    first = [(item.suggested, initializer)] if known else []
+    if item.suggested != "relu" or not first:
+        return first
+    return [*first, ("selu", "lecun_normal")]
+
+
+def _groups(advice: Sequence[Advice]) -> Iterator[list[Advice]]:
+    """What belongs together: the same change to several layers."""
+    groups: dict[tuple[str, str], list[Advice]] = {}
+    for item in advice:
+        groups.setdefault((item.kind, item.code), []).append(item)
+    yield from groups.values()
+
+
+def _helps(before: _Outcome, after: _Outcome) -> bool:
+    """True if the signals are clearly more even, or the loss clearly lower after the steps."""
+    if not np.isfinite(after.loss):
+        return False
+    more_even = after.signals.cost <= before.signals.cost - MARGIN
+    return bool(more_even or after.loss <= (1.0 - LOWER) * before.loss)
+
+
+# --------------------------------------------------------------------------- learning rate
+
+
+def _rate_of(model: keras.Model) -> Any:
+    """The variable that holds the learning rate, None if it is worked out by a schedule."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    rate = getattr(optimizer, "_learning_rate", None)
+    return rate if isinstance(rate, keras.Variable) else None
+
+
+def _numbers(text: Any) -> list[float]:
+    """The rate that is advised, where it is a number."""
+    try:
+        return [float(text)]
+    except ValueError:
+        return []
+
+
+@contextmanager
+def _at(rate: Any, value: float) -> Iterator[None]:
+    before = keras.ops.convert_to_numpy(rate).copy()
+    rate.assign(value)
+    try:
+        yield
+    finally:
+        rate.assign(before)
+
+
+@contextmanager
+def _as_it_began(model: keras.Model, history: History) -> Iterator[None]:
+    """For the while, weights and optimizer stand as at the start of a training; then all is put
+    back.
+
+    A rate is for the whole of a run, and weights that the present one has ruined cannot tell
+    which would do. Weights that were loaded, or whose initializer is not known, stay as they are.
+    """
+    anew = None if not_as_drawn(model, history) else drawn_anew(model, history)
+    if anew is None:
+        yield
+        return
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    touched = [*model.trainable_variables, *inner.variables]
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in touched]
+    try:
+        for variable, values in anew:
+            variable.assign(values)
+        begin_anew(model.optimizer, model.trainable_variables)
+        yield
+    finally:
+        for variable, value in zip(touched, before, strict=True):
+            variable.assign(value)

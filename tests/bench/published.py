@@ -1,0 +1,107 @@
+"""What advice is worth on a folder of training set-ups whose truth was measured without initwatch.
+
+    python -m tests.bench.published FOLDER [--only ID ...] [--out found.json]
+
+The folder holds ``build.py`` (``load_cases``, ``build``, ``data``, ``fit_epochs``) and
+``truth.json`` (``reinit_helps`` of each case, ``alarm``, and the accuracies that textbook weights
+gave). Each case is trained with ``InitWatch``. Where another initializer is known to help, the
+model is built again, ``reinitialize(model, report)`` is called and it is trained once more: it
+learns if it gains 80 % of what the truth's initializers gain at least. Where none is known to help,
+the first advice should be of another kind; a healthy one should get none.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import initwatch
+
+SHARE = 0.8
+
+
+def accuracy(build, case, report=None):
+    """(accuracy at the end, the watch) of one training."""
+    model = build.build(case, 0)
+    if report is not None:
+        initwatch.reinitialize(model, report)
+    watch = initwatch.InitWatch(console=False)
+    x, y = build.data(case, 0)
+    callbacks = [watch] if report is None else []
+    done = model.fit(
+        x, y, case["batch_size"], build.fit_epochs(case), verbose=0, callbacks=callbacks
+    )
+    return done.history["accuracy"][-1], watch
+
+
+def outcome(build, case, truth):
+    plain, watch = accuracy(build, case)
+    report = watch.report
+    given = [item for item in report.advice if item.kind == "initializer"]
+    found = {
+        "reinit_helps": truth.get("reinit_helps"),
+        "healthy": truth["alarm"] == "must_not",
+        "findings": sorted(f.code for f in report.findings if f.severity != "info"),
+        "kinds": list(dict.fromkeys(item.kind for item in report.advice)),
+        "measured": sorted({item.kind for item in report.advice if item.measured is not None}),
+        "accuracy": [round(plain, 4)],
+        "problems": report.problems,
+    }
+    if found["reinit_helps"]:
+        before, after = (
+            max(
+                truth[f"reinit_{way}"][when][0]
+                for way in ("textbook", "scaled")
+                if truth[f"reinit_{way}"]
+            )
+            for when in ("before", "after")
+        )
+        found["wanted"] = round(before + SHARE * (after - before), 4)
+        mended = accuracy(build, case, report)[0] if given else plain
+        found["accuracy"].append(round(mended, 4))
+    return found
+
+
+def right(found):
+    if found["healthy"]:
+        return not found["kinds"]
+    if found["reinit_helps"]:
+        return found["accuracy"][-1] >= found["wanted"]
+    return bool(found["kinds"]) and found["kinds"][0] != "initializer"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="*", default=[""])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    sys.path.insert(0, str(options.folder))
+    import build
+
+    truths = json.loads((options.folder / "truth.json").read_text(encoding="utf-8"))
+    results = {}
+    for case in build.load_cases(unique=True):
+        truth = truths[case["id"]]
+        judged = truth.get("reinit_helps") is not None or truth["alarm"] == "must_not"
+        if judged and case["id"].startswith(tuple(options.only)):
+            results[case["id"]] = found = outcome(build, case, truth)
+            print(case["id"], right(found), found, flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for name, chosen in (
+        (
+            "another initializer helps, and it learns",
+            [f for f in results.values() if f["reinit_helps"]],
+        ),
+        (
+            "none helps, and other advice comes first",
+            [f for f in results.values() if f["reinit_helps"] is False],
+        ),
+        ("healthy, and no advice", [f for f in results.values() if f["healthy"]]),
+    ):
+        print(f"{name}: {sum(map(right, chosen))} of {len(chosen)}")
+
+
+if __name__ == "__main__":
+    main()
