@@ -22,7 +22,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "IW402": frozenset("IW201 IW203 IW204 IW301 IW302 IW501 IW502 IW503".split()),
     "IW201": frozenset(["IW501"]),
     "IW202": frozenset("IW203 IW502 IW503 IW501".split()),
-    "IW203": frozenset("IW204 IW501 IW502".split()),
+    "IW203": frozenset("IW201 IW204 IW301 IW501 IW502".split()),
     "IW301": frozenset("IW201 IW204 IW501".split()),
     "IW302": frozenset("IW201 IW501".split()),
     "IW204": frozenset("IW201 IW501".split()),
