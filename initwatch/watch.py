@@ -12,6 +12,7 @@ import numpy as np
 
 from initwatch.advice.advisor import advise
 from initwatch.advice.alternatives import Alternatives, Change
+from initwatch.advice.reinitialize import inner_optimizer
 from initwatch.advice.trial import try_out
 from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session
@@ -450,7 +451,7 @@ def training_of(model: keras.Model) -> Training:
     """The compiled optimizer and loss as advice needs them."""
     loss = loss_name(getattr(model, "loss", None))
     optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = inner_optimizer(optimizer)
     if optimizer is None:
         return Training("SGD", None, loss)
     rate = getattr(optimizer, "_learning_rate", None)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from initwatch.advice import copies
 from initwatch.advice.pretrained import drawn_anew, not_as_drawn
-from initwatch.advice.reinitialize import begin_anew
+from initwatch.advice.reinitialize import begin_anew, inner_optimizer
 from initwatch.advice.run import diverged
 from initwatch.advice.trial import MARGIN, Signals, figures_of, signals
 from initwatch.records import Advice, History, LayerSpec
@@ -92,6 +92,7 @@ class Alternatives:
         self._model = model
         self._lab = lab
         self._known: dict[tuple[str, str, str, tuple[str, ...]], _Tried] = {}
+        self._before: _Outcome | None = None  # of this trial's batch
 
     def measured(self, advice: Sequence[Advice], history: History) -> list[Advice]:
         """The same advice, that of other kinds measured where it can be.
@@ -99,7 +100,7 @@ class Alternatives:
         What is seen to help comes first, behind initializers that do, and what is seen not to
         comes last. Where there is an initializer that helps, no copy of the model is made.
         """
-        began = time.monotonic()
+        began, self._before = time.monotonic(), None
         initializers = [item for item in advice if item.kind == "initializer"]
         helped = any(item.measured is not None for item in initializers)
         found: list[tuple[int, Advice]] = []
@@ -144,12 +145,14 @@ class Alternatives:
                 return self._activated(item, group, history)
             if item.kind == "normalization":
                 return self._normalized(item, history)
-        except CannotTryError as error:
+        except (CannotTryError, copies.CannotCopyError) as error:
             return _Tried(replace(item, reason=f"{item.reason} Not tried: {error}."), None)
         return _Tried(item, None)
 
     def _as_it_is(self) -> _Outcome:
-        return self._outcome(self._lab.here(STEPS + 1))
+        if self._before is None:
+            self._before = self._outcome(self._lab.here(STEPS + 1))
+        return self._before
 
     @staticmethod
     def _outcome(history: History | None) -> _Outcome:
@@ -199,14 +202,14 @@ class Alternatives:
             reason += " On this batch it is not the rate that matters."
             return _Tried(replace(item, reason=reason), False)
         chosen = min(value for value in allowed if falls[value] >= ENOUGH * fall)
-        optimizer = getattr(self._model.optimizer, "inner_optimizer", self._model.optimizer)
         measured = {
             "learning_rate_before": present,
             "learning_rate_after": chosen,
             f"loss_after_{STEPS}_steps_before": losses[present],
             f"loss_after_{STEPS}_steps_after": losses[chosen],
         }
-        code = f"keras.optimizers.{type(optimizer).__name__}(learning_rate={chosen:.3g})"
+        code = f"keras.optimizers.{type(inner_optimizer(self._model.optimizer)).__name__}"
+        code += f"(learning_rate={chosen:.3g})"
         done = replace(item, suggested=f"{chosen:.3g}", code=code, reason=reason, measured=measured)
         return _Tried(done, True)
 
@@ -261,11 +264,8 @@ class Alternatives:
         return _compared(item, self._as_it_is(), self._in_copy(exchange, history))
 
     def _in_copy(self, exchange: copies.Exchange, history: History) -> _Outcome:
-        try:
-            with copies.copied(self._model, exchange, keep=not diverged(history)) as copy:
-                return self._outcome(self._lab.elsewhere(copy, STEPS + 1))
-        except copies.CannotCopyError as error:
-            raise CannotTryError(str(error)) from error
+        with copies.copied(self._model, exchange, keep=not diverged(history)) as copy:
+            return self._outcome(self._lab.elsewhere(copy, STEPS + 1))
 
 
 class CannotTryError(Exception):
@@ -314,8 +314,7 @@ def _helps(before: _Outcome, after: _Outcome) -> bool:
 
 def _rate_of(model: keras.Model) -> Any:
     """The variable that holds the learning rate, None if it is worked out by a schedule."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    rate = getattr(optimizer, "_learning_rate", None)
+    rate = getattr(inner_optimizer(model.optimizer), "_learning_rate", None)
     return rate if isinstance(rate, keras.Variable) else None
 
 
@@ -349,8 +348,7 @@ def _as_it_began(model: keras.Model, history: History) -> Iterator[None]:
     if anew is None:
         yield
         return
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    touched = [*model.trainable_variables, *inner.variables]
+    touched = [*model.trainable_variables, *inner_optimizer(model.optimizer).variables]
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in touched]
     try:
         for variable, values in anew:

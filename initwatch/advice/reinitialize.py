@@ -75,13 +75,18 @@ def reinitialize(
     return changed
 
 
+def inner_optimizer(optimizer: Any) -> Any:
+    """The optimizer itself, where a loss scaler is wrapped around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def begin_anew(optimizer: Any, variables: Sequence[Any]) -> None:
     """Sets what an optimizer keeps of these variables to what it would begin with.
 
     Each slot of a built Keras optimizer is in a list with one entry a trainable variable, in
     their order. What it begins with is read off an optimizer of the same configuration.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = inner_optimizer(optimizer)
     if not inner.built or not variables:
         return
     trained = list(inner._trainable_variables)
