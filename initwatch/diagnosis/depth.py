@@ -146,3 +146,23 @@ def updated(history: History, rows: int) -> NDArray[np.bool_]:
     """bool[rows]: steps of the last ``rows`` in which the optimizer changed anything."""
     changes = history.last(Statistic.UPDATE_RMS, rows)
     return np.asarray(np.nanmax(np.nan_to_num(changes), axis=1, initial=0.0) > 0.0)
+
+
+def at_zero(
+    history: History, statistic: Statistic, window: int
+) -> tuple[NDArray[np.bool_], bool] | None:
+    """Where a gradient has been exactly 0 for ``window`` rows: bool[subjects], and if everywhere.
+
+    A zero-initialised branch or head passes none on before the optimizer has opened it: rows say
+    something if the network was updated in two of them, or if there is no gradient at all. None
+    where they say nothing, or are too few, or of skipped steps.
+    """
+    rows = history.last(statistic, window)
+    if len(rows) < window or history.last(Statistic.SKIPPED, window).any():
+        return None
+    zero: NDArray[np.bool_] = np.all(rows == 0.0, axis=0)  # NaN, no gradient, is not zero
+    present = np.all(~np.isnan(rows), axis=0)
+    everywhere = bool(zero[present].all()) and bool(present.any())
+    if np.count_nonzero(updated(history, window)) < 2 and not everywhere:
+        return None
+    return zero, everywhere

@@ -85,17 +85,11 @@ class VanishingGradient:
 
     def _gone(self, history: History) -> list[str]:
         """The trunk's layers at which no gradient arrives, if the first is among them."""
-        rows = history.last(Statistic.DELTA_NORM, self.window_of_zeros)
+        found = depth.at_zero(history, Statistic.DELTA_NORM, self.window_of_zeros)
         columns = depth.trunk_columns(history.layers)
-        if not columns or len(rows) < self.window_of_zeros or not depth.speaks(history):
+        if found is None or not columns or not depth.speaks(history):
             return []
-        if history.last(Statistic.SKIPPED, self.window_of_zeros).any():
-            return []
-        # NaN (not read, or not a number) is not zero
-        zero = np.all(rows == 0.0, axis=0)
-        nowhere = bool(np.nanmax(rows, initial=0.0) == 0.0)
-        if np.count_nonzero(depth.updated(history, self.window_of_zeros)) < 2 and not nowhere:
-            return []
+        zero, _ = found
         return [history.layers[i].path for i in columns if zero[i]] if zero[columns[0]] else []
 
     def _nothing_left(self, history: History, layers: list[str]) -> Finding:

@@ -47,16 +47,12 @@ class ZeroGradient:
     window: int = 4  # steps: a zero-initialised branch needs two updates to open
 
     def check(self, history: History) -> Iterator[Finding]:
+        found = depth.at_zero(history, Statistic.GRADIENT_MAX_ABS, self.window)
+        if found is None:
+            return
+        zero, all_zero = found
         rows = history.last(Statistic.GRADIENT_MAX_ABS, self.window)
-        if len(rows) < self.window or history.last(Statistic.SKIPPED, self.window).any():
-            return
-        zero: NDArray[np.bool_] = np.all(
-            rows == 0.0, axis=0
-        )  # NaN (no gradient at all) is not zero
         present: NDArray[np.bool_] = np.all(~np.isnan(rows), axis=0)
-        all_zero = bool(zero[present].all()) and bool(present.any())
-        if np.count_nonzero(depth.updated(history, self.window)) < 2 and not all_zero:
-            return
         # a gradient that is NaN has a count of what is not finite, one that is absent has not
         counted = history.last(Statistic.GRADIENT_NON_FINITE, self.window)
         absent: NDArray[np.bool_] = np.all(np.isnan(counted), axis=0)
