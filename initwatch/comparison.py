@@ -18,6 +18,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from initwatch.advice.initializers import given_arguments
 from initwatch.callback import InitWatch
 from initwatch.capture.randomness import seeded
 from initwatch.capture.session import writes_logs
@@ -333,12 +334,7 @@ def _check_label(label: Any) -> None:
 def _label_of(initializer: Any) -> str:
     """A name: the given one, or class and arguments that are not the default."""
     if isinstance(initializer, keras.initializers.Initializer):
-        config = initializer.get_config()
-        shown = [
-            f"{name}={config[name]}"
-            for name, parameter in inspect.signature(type(initializer)).parameters.items()
-            if name != "seed" and name in config and config[name] != parameter.default
-        ]
+        shown = [f"{name}={value}" for name, value in given_arguments(initializer).items()]
         return type(initializer).__name__ + (f"({', '.join(shown)})" if shown else "")
     return getattr(initializer, "__name__", None) or str(initializer)
 

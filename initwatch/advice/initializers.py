@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import zlib
 from collections.abc import Sequence
@@ -21,6 +22,31 @@ from initwatch.theory.variance import Moments, moments
 def seed_of(path: str) -> int:
     """A fixed seed of a layer's own: the global and the model's generators stay untouched."""
     return zlib.crc32(path.encode()) & 0x7FFFFFFF
+
+
+def given_arguments(initializer: Any) -> dict[str, Any]:
+    """Arguments of a Keras initializer that are not at their default, without the seed."""
+    config = initializer.get_config()
+    return {
+        name: config[name]
+        for name, parameter in inspect.signature(type(initializer)).parameters.items()
+        if name != "seed" and name in config and config[name] != parameter.default
+    }
+
+
+def initializer_text(initializer: Any) -> str | None:
+    """The line that makes an initializer, without what is at its default and without seed."""
+    if initializer is None or isinstance(initializer, str):
+        return initializer
+    name = type(initializer).__name__
+    if not hasattr(initializer, "get_config"):
+        return getattr(initializer, "__name__", name)
+    try:
+        given = [f"{key}={value!r}" for key, value in given_arguments(initializer).items()]
+    except (TypeError, ValueError, NotImplementedError):
+        return name  # a class of the user's own
+    home = "keras.initializers." if type(initializer).__module__.startswith("keras.") else ""
+    return f"{home}{name}({', '.join(given)})"
 
 
 def initializer_for(family: str, scale: float, kernel: Kernel) -> tuple[Any, str]:

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from initwatch.advice import weights
 from initwatch.advice.advisor import SIGNAL_CODES
-from initwatch.advice.initializers import initializer_for, orthogonal_for, seed_of
+from initwatch.advice.initializers import (
+    initializer_for,
+    initializer_text,
+    orthogonal_for,
+    seed_of,
+)
 from initwatch.advice.pretrained import origins_of
 from initwatch.advice.reinitialize import owners
 from initwatch.diagnosis import depth
@@ -349,7 +354,7 @@ def _ruined(
                 layer=history.variables[i].layer,
                 current=initializer,
                 suggested=type(initializer).from_config(config | seed),
-                code=f"{path.rsplit('/', 1)[-1]}_initializer={type(initializer).__name__}(...)",
+                code=f"{path.rsplit('/', 1)[-1]}_initializer={initializer_text(initializer)}",
                 predicted={},
                 reason="The steps before have thrown it out of range: drawn as it was at first.",
                 variable=path,

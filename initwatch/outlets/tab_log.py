@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
+from initwatch.advice.initializers import initializer_text
 from initwatch.outlets.event_file import string_tensor
 from initwatch.outlets.prediction import predicted
 from initwatch.plugin.encoding import pack, pack_json
@@ -256,26 +256,6 @@ def layer_dictionary(layer: LayerSpec, parameters: int) -> dict[str, Any]:
         "kernel": kernel.variable if kernel is not None else None,
         "parameters": parameters,
     }
-
-
-def initializer_text(initializer: Any) -> str | None:
-    """The line that makes an initializer, without what is at its default and without seed."""
-    if initializer is None or isinstance(initializer, str):
-        return initializer
-    name = type(initializer).__name__
-    if not hasattr(initializer, "get_config"):
-        return getattr(initializer, "__name__", name)
-    try:
-        known = inspect.signature(type(initializer)).parameters
-        given = [
-            f"{key}={value!r}"
-            for key, value in initializer.get_config().items()
-            if key in known and key != "seed" and value != known[key].default
-        ]
-    except (TypeError, ValueError, NotImplementedError):
-        return name  # a class of the user's own
-    home = "keras.initializers." if type(initializer).__module__.startswith("keras.") else ""
-    return f"{home}{name}({', '.join(given)})"
 
 
 def report_dictionary(report: Report) -> dict[str, Any]:

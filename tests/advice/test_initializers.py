@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from initwatch.advice.initializers import initializer_for, moments_of
+from initwatch.advice.initializers import initializer_for, initializer_text, moments_of
 from initwatch.errors import ArgumentError
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
@@ -121,3 +121,52 @@ def test_what_gives_no_kernel_is_told():
 
     with pytest.raises(ArgumentError, match=r"wrong.* gives no kernel of shape \(3, 4\)"):
         moments_of(wrong, (3, 4))
+
+
+class Own(keras.initializers.Initializer):
+    def __init__(self, scale, seed=None):
+        self.scale = scale
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.ones(shape, dtype) * self.scale
+
+    def get_config(self):
+        return {"scale": self.scale}
+
+
+class Silent(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return keras.ops.ones(shape, dtype)
+
+    def get_config(self):
+        raise NotImplementedError
+
+
+def drawn(shape, dtype=None):
+    return keras.ops.ones(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "text"),
+    [
+        (keras.initializers.HeNormal(seed=3), "keras.initializers.HeNormal()"),
+        (
+            keras.initializers.RandomNormal(stddev=0.3),
+            "keras.initializers.RandomNormal(stddev=0.3)",
+        ),
+        (keras.initializers.Constant(0.1), "keras.initializers.Constant(value=0.1)"),
+        (
+            keras.initializers.VarianceScaling(2.0, mode="fan_avg"),
+            "keras.initializers.VarianceScaling(scale=2.0, mode='fan_avg')",
+        ),
+        (Own(0.5), "Own(scale=0.5)"),
+        (Silent(), "Silent"),
+        (drawn, "drawn"),
+        (None, None),
+    ],
+)
+def test_an_initializer_is_told_as_the_line_that_makes_it(initializer, text):
+    assert initializer_text(initializer) == text
+    if text is not None and text.startswith("keras."):
+        again = eval(text, {"keras": keras})  # noqa: S307 our own text
+        assert type(again) is type(initializer)

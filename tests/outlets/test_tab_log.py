@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 
 import initwatch
 from initwatch.outlets.tab_log import (
@@ -11,61 +10,11 @@ from initwatch.outlets.tab_log import (
     OF_LAYER,
     OF_STEP,
     SHOWN,
-    initializer_text,
     trial_dictionaries,
 )
 from initwatch.plugin.log import DERIVED, read_logs
 from initwatch.records import Reinitialized, Statistic
 from tests.outlets.feed import feed, updates
-
-
-class Own(keras.initializers.Initializer):
-    def __init__(self, scale, seed=None):
-        self.scale = scale
-
-    def __call__(self, shape, dtype=None):
-        return keras.ops.ones(shape, dtype) * self.scale
-
-    def get_config(self):
-        return {"scale": self.scale}
-
-
-class Silent(keras.initializers.Initializer):
-    def __call__(self, shape, dtype=None):
-        return keras.ops.ones(shape, dtype)
-
-    def get_config(self):
-        raise NotImplementedError
-
-
-def drawn(shape, dtype=None):
-    return keras.ops.ones(shape, dtype)
-
-
-@pytest.mark.parametrize(
-    ("initializer", "text"),
-    [
-        (keras.initializers.HeNormal(seed=3), "keras.initializers.HeNormal()"),
-        (
-            keras.initializers.RandomNormal(stddev=0.3),
-            "keras.initializers.RandomNormal(stddev=0.3)",
-        ),
-        (keras.initializers.Constant(0.1), "keras.initializers.Constant(value=0.1)"),
-        (
-            keras.initializers.VarianceScaling(2.0, mode="fan_avg"),
-            "keras.initializers.VarianceScaling(scale=2.0, mode='fan_avg')",
-        ),
-        (Own(0.5), "Own(scale=0.5)"),
-        (Silent(), "Silent"),
-        (drawn, "drawn"),
-        (None, None),
-    ],
-)
-def test_an_initializer_is_told_as_the_line_that_makes_it(initializer, text):
-    assert initializer_text(initializer) == text
-    if text is not None and text.startswith("keras."):
-        again = eval(text, {"keras": keras})  # noqa: S307 our own text
-        assert type(again) is type(initializer)
 
 
 def test_every_quantity_is_stored_or_follows_from_one_that_is():
