@@ -49,6 +49,38 @@ def initializer_text(initializer: Any) -> str | None:
     return f"{home}{name}({', '.join(given)})"
 
 
+def rescaled(initializer: Any, factor: float, step: int = 0) -> Any | None:
+    """The same initializer with weights ``factor`` times as large; None for one not known here.
+
+    Args:
+        initializer: a ``keras.initializers.Initializer`` with a seed of its own.
+        factor: on the standard deviation.
+        step: added to the seed; with 0 the draw is the same, times ``factor``.
+    """
+    config = initializer.get_config() if hasattr(initializer, "get_config") else {}
+    if not isinstance(config.get("seed"), int):
+        return None
+    config["seed"] += step
+    kind = type(initializer)
+    if factor == 1.0:
+        return kind.from_config(config)
+    if isinstance(initializer, keras.initializers.VarianceScaling):
+        return keras.initializers.VarianceScaling(
+            scale=float(f"{initializer.scale * factor**2:.4g}"),
+            mode=initializer.mode,
+            distribution=initializer.distribution,
+            seed=config["seed"],
+        )
+    argument = _SIZES.get(kind)
+    if argument is None:
+        return None
+    return kind.from_config(config | {argument: float(f"{config[argument] * factor:.4g}")})
+
+
+# Initializer -> the argument that its weights' standard deviation is proportional to.
+_SIZES = {keras.initializers.RandomNormal: "stddev", keras.initializers.Orthogonal: "gain"}
+
+
 def initializer_for(family: str, scale: float, kernel: Kernel) -> tuple[Any, str]:
     """(initializer, code to paste) that gives the kernel the family's variance.
 

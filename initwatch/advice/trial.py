@@ -16,12 +16,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from initwatch.advice import weights
+from initwatch.advice import gain, weights
 from initwatch.advice.advisor import SIGNAL_CODES
 from initwatch.advice.initializers import (
     initializer_for,
     initializer_text,
+    moments_of,
     orthogonal_for,
+    rescaled,
     seed_of,
 )
 from initwatch.advice.pretrained import origins_of
@@ -49,6 +51,7 @@ DECISIVE = 100.0
 DECISIVE_IF_LARGE = 10.0
 FAR_OFF = 4.0  # in variance: a factor of two in standard deviation
 # Mishkin & Matas 2016, alg. 1: |Var - 1| < 0.1, at most 10 tries.
+LSUV = "LSUV"
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
 # Weights that a few steps have made ten times what they were are the updates' doing.
@@ -67,6 +70,7 @@ class Signals:
         loss: the step's loss.
         excess: ln(loss / that of a constant guess), 0 below it or where that is not known.
         equal: hidden kernels whose units are all the same.
+        slope: change of ln(RMS delta) per layer towards the output; NaN where there is no trend.
     """
 
     forward: float
@@ -75,6 +79,7 @@ class Signals:
     loss: float
     excess: float
     equal: int
+    slope: float
 
     @property
     def cost(self) -> float:
@@ -105,7 +110,15 @@ def signals(history: History, row: int = -1) -> Signals:
         if layer.kernel is not None and not layer.is_output and layer.kernel.shape[-1] > 1
     ]
     equal = sum(bool(spread[places[k.variable]] == 0.0) for k in hidden if k.variable in places)
-    return Signals(_range(std), _range(delta), _saturation(history, row), loss, excess, equal)
+    return Signals(
+        _range(std),
+        _range(delta),
+        _saturation(history, row),
+        loss,
+        excess,
+        equal,
+        gain.slope(history, row),
+    )
 
 
 def _saturation(history: History, row: int) -> float:
@@ -149,6 +162,7 @@ class Outcome:
     name: str
     assignment: Assignment
     signals: Signals
+    factor: float = 1.0  # on all gains
 
 
 def try_out(
@@ -198,9 +212,11 @@ def try_out(
     with _kept(model, [*chosen, *lost]) as variables:
         now = signals(before)
         outcomes = list(_measured(variables, chosen, lost, before, measure))
-    if not outcomes:
-        return list(advice)
-    best = _best(outcomes, _scatter(chosen, history))
+        if not outcomes:
+            return list(advice)
+        margin = _scatter(chosen, history)
+        picked = _best(outcomes, margin)
+        best = _with_even_delta(picked, chosen, variables, before, measure, margin)
     figures = figures_of(now, best.signals)
     if not best.signals.cost <= min(now.cost - MARGIN, MOST):
         if proposed:
@@ -212,23 +228,84 @@ def try_out(
             "weights are (Ioffe & Szegedy 2015)."
         )
         return [*others, weights.normalize(paths, chosen[0].codes, reason)]
+    tuning = ""
+    if best.factor != 1.0:
+        tuning = (
+            f" All gains are {best.factor:.3g} times as large: with that the gradient changes by "
+            f"{np.expm1(best.signals.slope):.1%} a layer, by {np.expm1(picked.signals.slope):.1%} "
+            "without."
+        )
     out = []
     for item in [*chosen, *(lost if mends else [])]:
         suggested, code = best.assignment[item.variable]
         reason = item.reason
-        if code != item.code:
+        if picked.assignment[item.variable][1] != item.code:
             reason = (
                 f"Of {len(outcomes)} candidates drawn and measured on a batch of yours, "
                 f"{best.name} keeps both signals most even."
             )
+        if code != picked.assignment[item.variable][1]:
+            reason += tuning
         out.append(replace(item, suggested=suggested, code=code, measured=figures, reason=reason))
-    return [*out, *others]
+    return [*weights.predicted_again(out, history, _variances(out, history.layers)), *others]
+
+
+def _variances(advice: Sequence[Advice], layers: Sequence[LayerSpec]) -> dict[str, float]:
+    """Variable -> fan_in x Var(w) of what is suggested for it."""
+    kernels = {k.variable: k for x in layers for k in (x.first_kernel, x.kernel) if k is not None}
+    return {
+        item.variable: kernel.fan_in
+        * moments_of(item.suggested, kernel.shape, kernel.keras_fans).variance
+        for item in advice
+        if (kernel := kernels.get(item.variable)) is not None
+    }
 
 
 def _best(outcomes: Sequence[Outcome], margin: float) -> Outcome:
     """The first that no other beats by more than draws differ: theory's choice comes first."""
     least = min(outcome.signals.cost for outcome in outcomes)
     return next(o for o in outcomes if o.signals.cost <= least + margin)
+
+
+def _with_even_delta(
+    best: Outcome,
+    advice: Sequence[Advice],
+    variables: dict[str, Any],
+    history: History,
+    measure: Measure,
+    margin: float,
+) -> Outcome:
+    """The same with its gain tuned, where delta has a slope over depth and that takes it out."""
+    drawn = {item.variable for item in advice}
+    arguments = {
+        place.kernel.variable: place.kernel.argument for place in _places(history.layers, drawn)
+    }
+    if best.name == LSUV or not gain.can_be_tuned(history.layers, set(arguments)):
+        return best
+    tried: dict[tuple[float, int], Outcome] = {}
+
+    def measured(log_gain: float, draw: int) -> float:
+        factor = float(f"{np.exp(log_gain):.4g}")
+        assignment = dict(best.assignment)
+        for path, argument in arguments.items():
+            initializer = rescaled(best.assignment[path][0], factor, draw)
+            if initializer is None:
+                return np.nan
+            code = best.assignment[path][1]
+            if factor != 1.0:
+                code = f"{argument}={initializer_text(initializer)}"
+            assignment[path] = initializer, code
+        _draw(variables, assignment)
+        after = measure()
+        if after is None:
+            return np.nan
+        tried[log_gain, draw] = Outcome(best.name, assignment, signals(after), factor)
+        return tried[log_gain, draw].signals.slope
+
+    found = gain.tuned(best.signals.slope, measured)
+    if found is None or tried[found].signals.cost > best.signals.cost + margin:
+        return best
+    return tried[found]
 
 
 def _scatter(advice: Sequence[Advice], history: History) -> float:
@@ -508,7 +585,7 @@ def _data_driven(
         off = _off(history, places)
         if not np.isfinite(list(off.values())).all():
             return
-        found = Outcome("LSUV", assignment, signals(history))
+        found = Outcome(LSUV, assignment, signals(history))
         if max(map(abs, off.values()), default=0.0) < LSUV_TOLERANCE / 2.0:  # of the RMS
             break
         for variable, log in off.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import keras
@@ -104,6 +104,32 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
                 variable=kernel.variable,
             )
         )
+    return out
+
+
+def predicted_again(
+    advice: Sequence[Advice], history: History, sigma_w2: Mapping[str, float]
+) -> list[Advice]:
+    """The same advice with theory's figures for weights of these variances.
+
+    Args:
+        advice: some of it with theory's figures for what was suggested at first.
+        history: what was measured.
+        sigma_w2: variable -> fan_in x Var(w) of what is suggested now.
+    """
+    stack = plain_stack(history)
+    after = None if stack is None else stack.with_weights(sigma_w2)
+    places = {} if stack is None else {k.variable: i for i, k in enumerate(stack.kernels)}
+    out = []
+    for item in advice:
+        predicted = dict(item.predicted)
+        if "sigma_w2_after" in predicted and item.variable in sigma_w2:
+            predicted["sigma_w2_after"] = sigma_w2[item.variable]
+        if "chi_after" in predicted and after is not None:
+            predicted["chi_after"] = after.chi[min(places[item.variable], len(after.chi) - 1)]
+            predicted["gradient_left_after"] = _left(after.log_backward)
+            predicted["signal_left_after"] = _left(after.log_forward)
+        out.append(replace(item, predicted=predicted))
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,23 @@ class PlainStack:
             name=self.activation.name,
             keep=self.factors,
             linear=[phi.name == "linear" for phi in self.activations],
+        )
+
+    def with_weights(self, sigma_w2: Mapping[str, float]) -> Stack:
+        """Theory's course with other weights: an input of pre-activation variance 1, no biases.
+
+        Args:
+            sigma_w2: variable -> fan_in x Var(w); kernels that are not in it stay as they are.
+        """
+        variances = [
+            sigma_w2.get(kernel.variable, now) * factor
+            for kernel, now, factor in zip(self.kernels, self.sigma_w2, self.factors, strict=True)
+        ]
+        return propagate(
+            1.0 / variances[0],
+            variances,
+            [0.0] * len(variances),
+            [activation.function for activation in self.activations],
         )
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from initwatch.advice.initializers import initializer_for, initializer_text, moments_of
+from initwatch.advice.initializers import initializer_for, initializer_text, moments_of, rescaled
 from initwatch.errors import ArgumentError
 from initwatch.records import Kernel
 from initwatch.theory.choice import sigma_w2
@@ -170,3 +170,30 @@ def test_an_initializer_is_told_as_the_line_that_makes_it(initializer, text):
     if text is not None and text.startswith("keras."):
         again = eval(text, {"keras": keras})  # noqa: S307 our own text
         assert type(again) is type(initializer)
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        keras.initializers.HeNormal(seed=3),
+        keras.initializers.GlorotUniform(seed=3),
+        keras.initializers.VarianceScaling(1.5, "fan_avg", "untruncated_normal", seed=3),
+        keras.initializers.RandomNormal(stddev=0.1, seed=3),
+        keras.initializers.Orthogonal(gain=1.2, seed=3),
+    ],
+    ids=lambda initializer: type(initializer).__name__,
+)
+def test_rescaled_draws_the_same_weights_times_a_factor(initializer):
+    first = np.array(initializer((64, 32)))
+    larger = np.array(rescaled(initializer, 1.1)((64, 32)))
+    np.testing.assert_allclose(larger, 1.1 * first, rtol=1e-3)
+    assert np.array_equal(np.array(rescaled(initializer, 1.0)((64, 32))), first)
+    other = np.array(rescaled(initializer, 1.0, step=1)((64, 32)))
+    assert not np.allclose(other, first)
+    assert other.std() == pytest.approx(first.std(), rel=0.1)
+
+
+def test_what_has_no_size_to_change_is_not_rescaled():
+    assert rescaled(keras.initializers.RandomUniform(seed=1), 1.1) is None
+    assert rescaled(keras.initializers.Zeros(), 1.1) is None
+    assert rescaled(np.zeros, 1.1) is None

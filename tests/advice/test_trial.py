@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from initwatch.advice.trial import MARGIN, figures_of, is_decisive, signals, try_out
+from initwatch.advice.weights import mend_signal
+from initwatch.diagnosis.rules.initializer_mismatch import InitializerMismatch
 from initwatch.records import Advice, Statistic
-from tests.diagnosis.histories import mlp_history, with_losses, with_series
+from tests.diagnosis.histories import finding_of, mlp_history, with_losses, with_series
 
 DEPTH, WIDTH = 6, 16
 BAD, GOOD = 0.02, 2.0  # fan_in x Var(w) under ReLU
@@ -211,9 +213,57 @@ def test_scales_are_fitted_to_the_batch_only_where_nothing_else_helps():
     assert "LSUV" in out[0].reason
     gains = {item.suggested.gain for item in out}
     assert len(gains) > 1  # each layer its own
-    few = Measured(model, given, history(1.0))
-    try_out(model, advice_for(given), given, few)
-    assert len(few.seen) == 4  # before and three families: none of them is beyond a depth limit
+    # before and three families: none of them is beyond a depth limit, and delta is even
+    few = Measured(model, given, history(GOOD, width=128))
+    assert "LSUV" not in try_out(model, advice_for(given), given, few)[0].reason
+    assert len(few.seen) == 4
+
+
+def follows(model, depth, width):
+    """A measurement of the weights that the model has, by the tests' own forward and backward."""
+
+    def measure():
+        def as_now(kernels, biases):  # a new one each time: histories are kept by their arguments
+            for i, kernel in enumerate(kernels[:depth]):
+                kernel[:] = np.array(model.get_layer(f"dense_{i}").kernel)
+
+        return mlp_history(depth, "tanh", 1.0, width=width, edit=as_now)
+
+    return measure
+
+
+def test_the_gain_is_tuned_until_delta_is_even_over_depth():
+    """tanh lets the variance decay at its critical weights, and delta towards the input with it."""
+    depth, width = 10, 64
+    x = inputs = keras.Input((width,))
+    keras.utils.set_random_seed(1)
+    small = keras.initializers.RandomNormal(stddev=0.01)
+    for i in range(depth):
+        x = keras.layers.Dense(width, "tanh", kernel_initializer=small, name=f"dense_{i}")(x)
+    model = keras.Model(inputs, keras.layers.Dense(10, name="logits")(x))
+    model.compile("adam", "mse")
+    measure = follows(model, depth, width)
+    given = measure()
+    advice = mend_signal([finding_of(InitializerMismatch(), given)], given, ("IW101",))
+    out = try_out(model, advice, given, measure)
+    assert [item.kind for item in out] == ["initializer"] * depth
+    assert {type(item.suggested).__name__ for item in out} == {"VarianceScaling"}
+    for item in out:
+        layer = model.get_layer(item.layer)
+        layer.kernel.assign(item.suggested(layer.kernel.shape))
+    tuned = signals(measure()).slope
+    for item in advice:
+        layer = model.get_layer(item.layer)
+        layer.kernel.assign(item.suggested(layer.kernel.shape))
+    assert signals(measure()).slope > 0.05 > abs(tuned)
+    # what is said of it is of what is advised
+    scale = out[0].suggested.scale
+    assert 1.0 < scale < 1.7
+    assert f"scale={scale}" in out[0].code
+    assert out[0].predicted["sigma_w2_after"] == pytest.approx(scale)
+    assert out[0].predicted["chi_after"] > advice[0].predicted["chi_after"]
+    assert "All gains are" in out[0].reason
+    assert out[0].measured["gradient_ratio_after"] < 2.0
 
 
 def test_textbook_initializers_are_tried_where_theory_has_none():
