@@ -12,7 +12,8 @@ import pytest
 import initwatch
 
 SEEDS = range(20)
-FACTORS = (1e-6, 1.0, 1e6)
+SCALED = range(4)  # a factor on the loss changes nothing that a seed could
+FACTORS = (1e-6, 1e6)
 WIDTH, FEATURES, CLASSES, BATCH, STEPS = 256, 64, 10, 64, 6
 INITIALIZERS = {
     "glorot": keras.initializers.GlorotUniform,
@@ -81,18 +82,18 @@ def test_relu_with_he_is_healthy_at_depth_30(relu):
 @pytest.mark.slow
 @pytest.mark.parametrize("initializer", ["glorot", "he"])
 def test_a_scaled_loss_changes_no_verdict(relu, initializer):
-    for seed in SEEDS:
-        first, *others = [relu.verdict(initializer, seed, factor) for factor in FACTORS]
-        assert all(other == first for other in others), seed
+    for seed in SCALED:
+        first = relu.verdict(initializer, seed)
+        assert all(relu.verdict(initializer, seed, f) == first for f in FACTORS), seed
 
 
 @pytest.mark.slow
 def test_tanh_with_glorot_is_healthy_at_depth_10():
     rig = Rig("tanh", 10)
     for seed in SEEDS:
-        first, *others = [rig.verdict("glorot", seed, factor) for factor in FACTORS]
-        assert first == set(), seed
-        assert all(other == first for other in others), seed
+        assert rig.verdict("glorot", seed) == set(), seed
+    for seed in SCALED:
+        assert all(rig.verdict("glorot", seed, f) == set() for f in FACTORS), seed
 
 
 @pytest.mark.slow
@@ -100,9 +101,10 @@ def test_selu_needs_lecun_at_depth_20():
     rig = Rig("selu", 20)
     for seed in SEEDS:
         assert rig.verdict("lecun", seed) == set(), seed
-        found = [rig.verdict("he", seed, factor) for factor in FACTORS]
-        assert "initializer_mismatch" in found[1], seed
-        assert found[0] == found[1] == found[2], seed
+        assert "initializer_mismatch" in rig.verdict("he", seed), seed
+    for seed in SCALED:
+        first = rig.verdict("he", seed)
+        assert all(rig.verdict("he", seed, f) == first for f in FACTORS), seed
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth
 from initwatch.records import History, LayerSpec, Statistic
@@ -23,8 +24,9 @@ TRIES = 4
 # Beyond a factor of 1.3 it is not a correction of theory's gain any more.
 MOST = float(np.log(1.3))
 
-# Delta's slope with weights ``exp(log_gain)`` times as large, of the n-th draw; NaN if unknown.
-SlopeOf = Callable[[float, int], float]
+# With weights ``exp(log_gain)`` times as large, of the n-th draw: delta's slope, and the cost of a
+# trial, ln of how far the signals spread over depth; NaN if unknown.
+MeasureDraw = Callable[[float, int], tuple[float, float]]
 
 
 def slope(history: History, row: int = -1) -> float:
@@ -44,15 +46,18 @@ def can_be_tuned(layers: Iterable[LayerSpec], drawn: set[str]) -> bool:
     return plain and 2 * sum(x.kernel.variable in drawn for x in kernels if x.kernel) > len(kernels)
 
 
-def tuned(first: float, slope_of: SlopeOf) -> tuple[float, int] | None:
+def tuned(first: float, margin: float, measure: MeasureDraw) -> tuple[float, int] | None:
     """Gain and draw with which delta is even over depth.
 
     The gain is that of several draws together, the same ones each time; of these the one is taken
-    whose own slope is least.
+    whose own slope is least. Where a deviation grows over depth (GELU, SiLU: their fixed point is
+    unstable) another gain may cost the forward signal more than it gives the gradient: none is
+    taken that leaves some draw's signals less even than the worst was, beyond ``margin``.
 
     Args:
         first: the slope of draw 0 as it is.
-        slope_of: measures another gain and draw.
+        margin: cost up to which signals count as even.
+        measure: tries a gain and a draw.
 
     Returns:
         (ln of the factor on all gains, number of the draw); None where delta is even as it is, or
@@ -60,11 +65,13 @@ def tuned(first: float, slope_of: SlopeOf) -> tuple[float, int] | None:
     """
     if not abs(first) > SLOPE_LIMIT:
         return None
-    seen: dict[float, list[float]] = {}
+    seen: dict[float, NDArray[np.float64]] = {}
+    costs: dict[float, float] = {}
 
     def mean_of(log_gain: float) -> float:
-        seen[log_gain] = [slope_of(log_gain, draw) for draw in range(DRAWS)]
-        return float(np.mean(seen[log_gain]))
+        found = np.array([measure(log_gain, draw) for draw in range(DRAWS)])
+        seen[log_gain], costs[log_gain] = found[:, 0], float(found[:, 1].max())
+        return float(seen[log_gain].mean())
 
     log_gain, mean = 0.0, mean_of(0.0)
     sensitivity = -1.0  # of a linear or ReLU network: the gain multiplies delta at every layer
@@ -75,9 +82,13 @@ def tuned(first: float, slope_of: SlopeOf) -> tuple[float, int] | None:
         moved = mean_of(following) - mean
         sensitivity = min(moved / (following - log_gain), -0.1)
         log_gain, mean = following, mean + moved
-    known = {gain: values for gain, values in seen.items() if np.isfinite(values).all()}
+    known = [
+        gain
+        for gain, slopes in seen.items()
+        if np.isfinite(slopes).all() and costs[gain] <= max(costs[0.0], margin)
+    ]
     if not known:
         return None
-    best = min(known, key=lambda gain: abs(float(np.mean(known[gain]))))
-    draw = int(np.argmin(np.abs(known[best])))
-    return (best, draw) if abs(known[best][draw]) < abs(first) else None
+    best = min(known, key=lambda gain: abs(float(seen[gain].mean())))
+    draw = int(np.argmin(np.abs(seen[best])))
+    return (best, draw) if abs(seen[best][draw]) < abs(first) else None

@@ -284,13 +284,13 @@ def _with_even_delta(
         return best
     tried: dict[tuple[float, int], Outcome] = {}
 
-    def measured(log_gain: float, draw: int) -> float:
+    def measured(log_gain: float, draw: int) -> tuple[float, float]:
         factor = float(f"{np.exp(log_gain):.4g}")
         assignment = dict(best.assignment)
         for path, argument in arguments.items():
             initializer = rescaled(best.assignment[path][0], factor, draw)
             if initializer is None:
-                return np.nan
+                return np.nan, np.nan
             code = best.assignment[path][1]
             if factor != 1.0:
                 code = f"{argument}={initializer_text(initializer)}"
@@ -298,14 +298,13 @@ def _with_even_delta(
         _draw(variables, assignment)
         after = measure()
         if after is None:
-            return np.nan
-        tried[log_gain, draw] = Outcome(best.name, assignment, signals(after), factor)
-        return tried[log_gain, draw].signals.slope
+            return np.nan, np.nan
+        found = signals(after)
+        tried[log_gain, draw] = Outcome(best.name, assignment, found, factor)
+        return found.slope, found.cost
 
-    found = gain.tuned(best.signals.slope, measured)
-    if found is None or tried[found].signals.cost > best.signals.cost + margin:
-        return best
-    return tried[found]
+    found = gain.tuned(best.signals.slope, margin, measured)
+    return best if found is None else tried[found]
 
 
 def _scatter(advice: Sequence[Advice], history: History) -> float:

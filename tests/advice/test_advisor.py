@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import initwatch
+from initwatch.advice.gain import MOST
 
 FEATURES, CLASSES, ROWS = 32, 10, 256
 
@@ -61,10 +62,18 @@ def test_the_initializer_is_that_of_the_layers_own_activation(hidden, expected):
     kernels = [layer for layer in model.layers if layer.name.startswith("hidden_")]
     advice = [item for item in report.advice if item.kind == "initializer"]
     assert [item.layer.split("/")[-1] for item in advice] == [layer.name for layer in kernels]
+    family = getattr(keras.initializers, expected)()
     for item in advice:
-        assert type(item.suggested).__name__ == expected
+        # the family's weights; the trial may have tuned their gain
+        assert isinstance(item.suggested, keras.initializers.VarianceScaling)
+        assert item.suggested.mode == family.mode
+        if expected != "VarianceScaling":
+            assert item.suggested.distribution == family.distribution
+            assert np.exp(-2 * MOST) <= item.suggested.scale / family.scale <= np.exp(2 * MOST)
         assert isinstance(item.current, keras.initializers.RandomNormal)
-        assert item.code.startswith(f"kernel_initializer=keras.initializers.{expected}(")
+        name = type(item.suggested).__name__
+        assert name in (expected, "VarianceScaling")
+        assert item.code.startswith(f"kernel_initializer=keras.initializers.{name}(")
         before = item.predicted["gradient_left_before"]
         after = item.predicted["gradient_left_after"]
         assert before < 1e-3 < 0.05 < after
