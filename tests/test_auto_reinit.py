@@ -74,8 +74,8 @@ def test_what_an_exploding_step_ruins_elsewhere_is_drawn_again():
     done = fit(model, watch, epochs=8)
     assert without["accuracy"][-1] < 0.4
     drawn = {change.layer.split("/")[-1] for change in watch.changes}
-    # torch's loss is of clipped probabilities: its gradient leaves the head in range
-    ruined = set() if keras.backend.backend() == "torch" else {"head"}
+    # elsewhere the loss is of clipped probabilities: its gradient leaves the head in range
+    ruined = {"head"} if keras.backend.backend() == "tensorflow" else set()
     assert drawn == {f"h_{i}" for i in range(12)} | ruined
     assert done["accuracy"][-1] > 0.45
     assert watch.report.problems == []

@@ -97,6 +97,7 @@ class Engine:
         if finding.code in self._gone:
             return True
         persists = getattr(self._rules[finding.code], "persists", False)
+        persists = persists and not finding.evidence.get("often_works")
         return self._does_well and not persists and finding.severity != "info"
 
     @property

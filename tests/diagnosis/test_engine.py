@@ -119,9 +119,13 @@ def with_course(losses):
     )
 
 
-@pytest.mark.parametrize("persists", [True, False])
-def test_a_symptom_of_a_run_that_learns_well_is_info_and_no_longer_when_it_does_not(persists):
-    rule = Scripted("IW901", [[found()]])
+@pytest.mark.parametrize(("persists", "often_works"), [(True, False), (True, True), (False, False)])
+def test_a_symptom_of_a_run_that_learns_well_is_info_and_no_longer_when_it_does_not(
+    persists, often_works
+):
+    """As is what often works and then did, such as a sigmoid for each of several classes."""
+    evidence = {"often_works": int(often_works)}
+    rule = Scripted("IW901", [[dataclasses.replace(found(), evidence=evidence)]])
     rule.persists = persists
     engine, _ = engine_of(rule)
     states = []
@@ -130,7 +134,8 @@ def test_a_symptom_of_a_run_that_learns_well_is_info_and_no_longer_when_it_does_
         states.append((engine.findings[0].state, engine.findings[0].severity))
         engine._judged = -100
     good = ("active", "warning")
-    assert states == [good, good if persists else ("recovered", "info"), good]
+    well = good if persists and not often_works else ("recovered", "info")
+    assert states == [good, well, good]
 
 
 @pytest.mark.parametrize(
