@@ -124,8 +124,7 @@ def test_a_symptom_of_a_run_that_learns_well_is_info_and_no_longer_when_it_does_
     persists, often_works
 ):
     """As is what often works and then did, such as a sigmoid for each of several classes."""
-    evidence = {"often_works": int(often_works)}
-    rule = Scripted("IW901", [[dataclasses.replace(found(), evidence=evidence)]])
+    rule = Scripted("IW901", [[found(often_works=int(often_works))]])
     rule.persists = persists
     engine, _ = engine_of(rule)
     states = []
