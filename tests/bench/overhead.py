@@ -189,12 +189,12 @@ def started(name, backend, jit, rounds):
 # -------------------------------------------------------------------------- by size, on the host
 
 
-# hidden layers and their width. A thousand of them go to torch, which traces nothing: TensorFlow's
-# first step of so many takes Keras itself very long.
+# hidden layers and their width; Keras takes minutes to trace a thousand of them on TensorFlow
 SHAPES = {
     "tensorflow": {
         "10 layers": (10, 32),
         "100 layers": (100, 32),
+        "1,000 layers": (1000, 32),
         "1e4 parameters": (2, 64),
         "1e6 parameters": (4, 550),
         "1e8 parameters": (4, 5700),
