@@ -21,8 +21,8 @@ SLOPE_LIMIT = 0.05
 # The slope of one draw scatters by up to 0.1 (six layers of 64; tests/bench/reinit.py).
 DRAWS = 6
 TRIES = 4
-# Beyond a factor of 1.3 it is not a correction of theory's gain any more.
-MOST = float(np.log(1.3))
+# Twice the standard deviation is another initializer, not a correction of this one's gain.
+MOST = float(np.log(2.0))
 
 # With weights ``exp(log_gain)`` times as large, of the n-th draw: delta's slope, and the cost of a
 # trial, ln of how far the signals spread over depth; NaN if unknown.
