@@ -104,7 +104,8 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         self._join(watch)
         if self._conducts:
             # a step traced for an earlier fit is used again while the model is compiled the same
-            self._session = watch.begin(self.model, self._session)
+            whole = (self.params or {}).get("steps") == 1
+            self._session = watch.begin(self.model, self._session, whole)
         elif self._brings_its_own:
             watch.say_shared(type(self).__name__)
 

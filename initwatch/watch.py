@@ -79,16 +79,23 @@ class Watch:
 
     # ------------------------------------------------------------------ lifetime
 
-    def begin(self, model: keras.Model, earlier: Session | None) -> Session | None:
+    def begin(
+        self, model: keras.Model, earlier: Session | None, whole: bool = False
+    ) -> Session | None:
         """Before the first batch; ``earlier`` is the session of the fit before, if any.
+
+        Args:
+            model: compiled.
+            earlier: used again if it can be.
+            whole: a batch is all the data there is.
 
         Returns:
             the session of this fit, None if there is nothing that can be observed.
         """
         self._model = model
         try:
-            reusable = earlier is not None and not earlier.broken and earlier.serves(model)
-            self._session = earlier if reusable else Session(model)
+            reusable = earlier is not None and not earlier.broken and earlier.serves(model, whole)
+            self._session = earlier if reusable else Session(model, whole)
             assert self._session is not None
             self._session.attach(self._faults, self._receive)
             self._session.want_again()

@@ -37,7 +37,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     codes = set(by_code)
     if "IW602" in codes:
         answers = {"IW602"} | (codes & LEADS_TO["IW602"])
-        answer(answers, run.fit_output(by_code["IW602"], history.output))
+        answer(answers, run.fit_output(by_code["IW602"], history))
     if "IW601" in codes and by_code["IW601"].severity != "info":
         answers = {"IW601"} | (codes & LEADS_TO["IW601"]) - answered
         path = next(iter(by_code["IW601"].layers), "")
@@ -59,7 +59,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         if all(item.kind == "data" for item in finite):
             # what came with a batch is in the weights after it: signals fade or die of it too
             later = {code for code in codes - {"IW101"} if by_code[code].step >= first.step}
-            answers = later & (CONSEQUENCES | SIGNAL_CODES) - answered
+            answers = later & (CONSEQUENCES | SIGNAL_CODES | {"IW401"}) - answered
             answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered
     biases = weights.centre_biases(history, tuple(sorted(touched))) if touched else []
@@ -76,7 +76,8 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answer(answers, [*mended, *biases])
     if "IW203" in codes - answered:
         begun = by_code["IW203"].step
-        followed = {code for code in codes & CONSEQUENCES if by_code[code].step >= begun}
+        after = codes & (CONSEQUENCES | {"IW401"})
+        followed = {code for code in after if by_code[code].step >= begun}
         answers = followed - answered
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     single: dict[str, Callable[[], list[Advice]]] = {
@@ -99,4 +100,17 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             given = tuple(sorted({code} | followers))
             answer(set(given), [replace(item, codes=given) for item in advice])
     places = {variable.path: i for i, variable in enumerate(history.variables)}
-    return [replace(item, place=(places.get(item.variable, -1), len(places))) for item in out]
+    return [
+        replace(item, place=(places.get(item.variable, -1), len(places))) for item in _once(out)
+    ]
+
+
+def _once(advice: Sequence[Advice]) -> list[Advice]:
+    """What two findings ask for stands once, and answers both."""
+    found: dict[tuple[str, str, str, str], Advice] = {}
+    for item in advice:
+        key = (item.layer, item.kind, item.variable, item.code)
+        codes = found[key].codes if key in found else ()
+        answers = tuple(sorted({*codes, *item.codes}))
+        found[key] = replace(found.get(key, item), codes=answers if codes else item.codes)
+    return list(found.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -138,7 +138,7 @@ class Alternatives:
             if item.kind in COPIED and late:
                 raise CannotTryError(f"others took {SECONDS:.0f} seconds")
             if item.kind == "input_scale":
-                return self._scaled(item)
+                return self._scaled(item, history)
             if item.kind == "learning_rate":
                 return self._rated(item, history)
             if item.kind == "activation":
@@ -163,7 +163,8 @@ class Alternatives:
 
     # ------------------------------------------------------------------ in the model itself
 
-    def _scaled(self, item: Advice) -> _Tried:
+    def _scaled(self, item: Advice, history: History) -> _Tried:
+        """Where the inputs have ruined the weights, from those that the run began with."""
         touched = []
 
         def standardized(x: NDArray[Any]) -> NDArray[Any]:
@@ -172,9 +173,12 @@ class Alternatives:
             made: NDArray[Any] = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-7)
             return made
 
-        after = self._outcome(self._lab.here(STEPS + 1, standardized))
-        if not touched:
-            raise CannotTryError("the inputs are whole numbers")
+        with _as_it_began(self._model, history) if diverged(history) else nullcontext():
+            after = self._outcome(self._lab.here(STEPS + 1, standardized))
+            if not touched:
+                raise CannotTryError("the inputs are whole numbers")
+            if diverged(history):
+                return _compared(item, self._outcome(self._lab.here(STEPS + 1)), after)
         return _compared(item, self._as_it_is(), after)
 
     def _rated(self, item: Advice, history: History) -> _Tried:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from initwatch.advice.weights import scale_input
-from initwatch.records import Advice, Finding, History, Output, Statistic
+from initwatch.records import Advice, Finding, History, Statistic
 from initwatch.records.training import Training
 
 EARLY = 10  # optimizer steps: later, the learning rate has had its say
@@ -19,6 +19,10 @@ WIDE_TARGETS = 10.0
 LARGE_UPDATES = 0.3
 # Updates of 1e-3 of the weights are customary, a tenth of that is slow (Karpathy 2015).
 SLOW_UPDATES = 1e-4
+# Penalties are to be the smaller part of what is minimised.
+MOST_PENALTY = 0.5
+# Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
+MOST_DROPOUT = 0.9
 
 
 def diverged(history: History) -> bool:
@@ -226,8 +230,11 @@ _OUTPUTS = {
 }
 
 
-def fit_output(finding: Finding, output: Output) -> list[Advice]:
+def fit_output(finding: Finding, history: History) -> list[Advice]:
     """Output, loss and labels that belong together."""
+    output = history.output
+    whole = bool(np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0))
+    low, high = (finding.evidence[f"label_{end}"] for end in ("min", "max"))
     units, name = max(output.units, 1), output.activation
     loss = output.loss
     decisive = next(iter(finding.evidence))
@@ -239,6 +246,15 @@ def fit_output(finding: Finding, output: Output) -> list[Advice]:
         classes = int(finding.evidence["label_max"]) + 1
         suggested = f"labels from 0, or {classes} units"
         code = "y = np.unique(y, return_inverse=True)[1]  # class numbers from 0"
+    elif decisive == "label_max" and loss in _OUTPUTS and units > 1 and low >= 0.0:
+        suggested = "labels from 0 to 1"
+        code = f"y = y / {high:.4g}  # from 0 to 1"
+    elif decisive == "label_max" and loss in _OUTPUTS and (not whole or low < -1.0):
+        suggested = "an output without activation and mean_squared_error"
+        code = f'keras.layers.Dense({units})  # loss="mean_squared_error"'
+    elif decisive == "label_max" and loss in _OUTPUTS and low == -1.0:
+        suggested = "labels of 0 and 1"
+        code = "y = (y > 0).astype(int)  # labels of 0 and 1"
     elif decisive == "label_max" and loss in _OUTPUTS:
         suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
         code = 'loss="sparse_categorical_crossentropy"  # for class numbers'
@@ -255,8 +271,8 @@ def fit_output(finding: Finding, output: Output) -> list[Advice]:
         suggested = _OUTPUTS[loss]
         code = f'keras.layers.Dense({units}, activation="{_OUTPUTS[loss]}")'
     elif decisive == "label_classes":
-        suggested = "binary_crossentropy"
-        code = 'loss="binary_crossentropy"'
+        suggested = f"{'categorical' if name == 'softmax' else 'binary'}_crossentropy"
+        code = f'loss="{suggested}"'
     else:
         suggested = "an output without bounds"
         code = f"keras.layers.Dense({units})"
@@ -289,6 +305,9 @@ def start_learning(
         wide = float(np.sqrt(guess))
         if wide > WIDE_TARGETS:
             return [_scale_targets(finding, wide)]
+    seen = [*_hold_less_back(finding, history), *_bend(finding, history)]
+    if seen:
+        return seen
     largest = _largest_update(history)
     if largest is None:
         return []
@@ -306,6 +325,68 @@ def start_learning(
         "apart, a wrong column, labels of another coding."
     )
     return [other_rate(finding, training, reason)]
+
+
+def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
+    """Penalties that outweigh the data's loss, and dropout that leaves next to nothing."""
+    out = []
+    penalty = float(np.median(history.last(Statistic.PENALTY, 20)))
+    loss = float(np.median(history.losses[-20:]))
+    if np.isfinite(loss) and penalty > MOST_PENALTY * loss > 0.0:
+        out.append(
+            Advice(
+                layer="",
+                kind="regularization",
+                current=f"penalties make up {penalty / loss:.0%} of the loss",
+                suggested="regularizers a hundred times weaker",
+                code="kernel_regularizer=None  # or a factor a hundred times smaller",
+                reason=(
+                    f"Regularizers and add_loss make up {penalty:.4g} of a loss of {loss:.4g}: the "
+                    "steps go into smaller weights before they go into the data (Goodfellow et "
+                    "al. 2016, sec. 7.1)."
+                ),
+                codes=(finding.code,),
+            )
+        )
+    for layer in history.layers:
+        if layer.dropout >= MOST_DROPOUT:
+            out.append(
+                Advice(
+                    layer=layer.path,
+                    kind="regularization",
+                    current=f"dropout of {layer.dropout:.4g} behind it",
+                    suggested="dropout of 0.5 or less",
+                    code="keras.layers.Dropout(0.5)",
+                    reason=(
+                        f"Only {1.0 - layer.dropout:.2g} of its outputs reach the next layer; of "
+                        "hidden units 0.5 to 0.8 are kept (Srivastava et al. 2014, sec. A.4)."
+                    ),
+                    codes=(finding.code,),
+                )
+            )
+    return out
+
+
+def _bend(finding: Finding, history: History) -> list[Advice]:
+    """Activations, where no hidden layer has one."""
+    hidden = [x for x in history.layers if x.kernel is not None and not x.is_output]
+    if not hidden or any(x.activation is None or x.activation.name != "linear" for x in hidden):
+        return []
+    return [
+        Advice(
+            layer=layer.path,
+            kind="activation",
+            current="linear",
+            suggested="relu",
+            code='activation="relu", kernel_initializer="he_normal"',
+            reason=(
+                "No hidden layer has an activation: however many there are, they make one linear "
+                "map (Goodfellow et al. 2016, sec. 6.1)."
+            ),
+            codes=(finding.code,),
+        )
+        for layer in hidden
+    ]
 
 
 def _scale_targets(finding: Finding, wide: float) -> Advice:

@@ -342,9 +342,9 @@ def is_decisive(item: Advice, advice: Sequence[Advice]) -> bool:
 
     Many a network that only warns learns as it is, and better than with other weights: those of
     a textbook under an activation that they do not quite suit. So two things are asked for: the
-    trial evens out the worse of the two signals a hundredfold, and something of what was tried together is
-    far off: weights of twice or half the standard deviation or all the same, or biases. Tenfold
-    is enough for weights that are too large.
+    trial evens out the worse of the two signals a hundredfold, and something of what was tried
+    together is far off: weights of twice or half the standard deviation or all the same, or
+    biases. Tenfold is enough for weights that are too large.
 
     Args:
         item: an initializer's.

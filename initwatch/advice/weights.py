@@ -229,10 +229,15 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
         return bool(spread[column] <= finding.evidence["weight_unit_spread_limit"])
 
     for layer in history.layers:
-        if layer.kernel is None or layer.kernel.variable not in columns or layer.is_output:
+        if layer.kernel is None or layer.kernel.variable not in columns:
+            continue
+        # an output may begin at 0; in front of equal layers it lets no gradient through to any
+        if layer.is_output and rms[columns[layer.kernel.variable]] > 0.0:
             continue
         # units that a random layer behind them has parted since are no better for it
-        constant = began_as_one(layer.kernel) and rms[columns[layer.kernel.variable]] > 0.0
+        constant = began_as_one(layer.kernel) and (
+            rms[columns[layer.kernel.variable]] > 0.0 or layer.is_output
+        )
         if layer.path not in finding.layers and not constant:
             continue
         first = layer.first_kernel

@@ -44,13 +44,14 @@ def loss_name(loss: Any) -> str | None:
     return name if name in KNOWN else None
 
 
-def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
+def trivial_loss(name: str, y: Tensor, y_pred: Tensor, whole: bool = False) -> Tensor:
     """Loss of the best constant prediction, float32 scalar; NaN where it is not known.
 
     Args:
         name: one of ``KNOWN``.
         y: labels as the loss takes them.
         y_pred: the prediction; only its static shape is used.
+        whole: these are all the labels there are, not a sample of them: nothing is corrected.
 
     Cross-entropies: the entropy of the batch's label frequencies in nats, with Miller's and
     Madow's correction (classes seen - 1) / 2n for small batches (Miller 1955). Squared error:
@@ -60,22 +61,23 @@ def trivial_loss(name: str, y: Tensor, y_pred: Tensor) -> Tensor:
     """
     if name == "sparse_categorical_crossentropy":
         counts, labels = _class_counts(y, y_pred.shape[-1])
-        return _entropy(counts / labels, labels)
+        return _entropy(counts / labels, labels, whole)
     y = _aligned(y, y_pred)
     if name == "categorical_crossentropy":
         axes = tuple(range(len(y.shape) - 1))
         labels = ops.cast(ops.size(y[..., 0]), "float32")
-        return _entropy(ops.mean(y, axis=axes), labels)
+        return _entropy(ops.mean(y, axis=axes), labels, whole)
     share = ops.mean(y, axis=0)
     labels = ops.cast(ops.shape(y)[0], "float32")
     if name == "binary_crossentropy":
         both = ops.stack([share, 1.0 - share], axis=-1)
         outputs = ops.cast(ops.size(share), "float32")
-        return _entropy(both, labels) / outputs
+        return _entropy(both, labels, whole) / outputs
     if name == "mean_absolute_error":
         binary = ops.all(ops.logical_or(ops.equal(y, 0.0), ops.equal(y, 1.0)))
         return ops.where(binary, ops.mean(ops.minimum(share, 1.0 - share)), float("nan"))
-    return ops.mean(ops.square(y - share)) * labels / ops.maximum(labels - 1.0, 1.0)
+    squared = ops.mean(ops.square(y - share))
+    return squared if whole else squared * labels / ops.maximum(labels - 1.0, 1.0)
 
 
 def error_rate(name: str, y: Tensor, y_pred: Tensor, bar: float = 0.5) -> Tensor:
@@ -132,9 +134,11 @@ def _class_counts(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     return counts, ops.maximum(ops.sum(counts), 1.0)
 
 
-def _entropy(share: Tensor, labels: Tensor) -> Tensor:
+def _entropy(share: Tensor, labels: Tensor, whole: bool) -> Tensor:
     """Entropy in nats of frequencies that were estimated from so many labels."""
     plain = -ops.sum(share * ops.log(ops.maximum(share, _TINY)))
+    if whole:
+        return plain
     seen = ops.sum(ops.cast(share > 0.0, "float32"))
     groups = ops.cast(ops.size(share), "float32") / share.shape[-1]
     # the correction may overshoot what entropy there can be at all

@@ -75,10 +75,14 @@ class Observer:
         model: the model in training.
         backend: how its tensors are tapped.
         faults: where faults of our own go; the step itself is never disturbed by them.
+        whole: a batch is all the data there is.
     """
 
-    def __init__(self, model: keras.Model, backend: Backend, faults: Faults) -> None:
+    def __init__(
+        self, model: keras.Model, backend: Backend, faults: Faults, whole: bool = False
+    ) -> None:
         self.model = model
+        self.whole = whole
         self.calls: list[Call] = []
         self.applied: list[Applied] = []
         self.loss: Any = None

@@ -229,7 +229,7 @@ def _against_labels(
     if sample_weight is not None or not hasattr(y, "shape") or not hasattr(y_pred, "shape"):
         return unknown, unknown, unknown
     every_y = backend.of_all_examples(y)
-    trivial = labels.trivial_loss(name, every_y, y_pred)
+    trivial = labels.trivial_loss(name, every_y, y_pred, observer.whole)
     logits = backend.logits_of(y_pred)
     if name.startswith("binary") and output.activation != "sigmoid":
         logits = None  # a softmax's say nothing of where its shares stand to 0.5

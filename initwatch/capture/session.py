@@ -75,19 +75,21 @@ class Session:
     Args:
         model: compiled. One that is not built is built from its first batch, as its own first
             step would build it.
+        whole: a batch is all the data there is, as where an epoch has one step.
 
     Raises:
         NotReadyError: if the model is not compiled, or built and without trainable weights.
         UnsupportedError: if its training cannot be observed.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, whole: bool = False) -> None:
         _check_compiled(model)
         self._backend = backends.current()
         refusal = self._backend.refusal(model)
         if refusal is not None:
             raise UnsupportedError(refusal)
         self.model = model
+        self._whole = whole
         self.broken = False
         self._train_function = model.__dict__.get("train_function")
         self._faults = Faults(lambda message: None)
@@ -137,13 +139,14 @@ class Session:
             if len(variable.shape) >= 2:
                 self._units[id(variable)] = units_of(type(layer).__name__, variable.shape)
 
-    def serves(self, model: keras.Model) -> bool:
+    def serves(self, model: keras.Model, whole: bool) -> bool:
         """True if the step traced for an earlier fit is still the one ``model`` trains with.
 
         ``compile`` throws the model's train function away, so a new one means a new step.
         """
         current = model.__dict__.get("train_function")
-        return self.model is model and current is not None and current is self._train_function
+        same = self.model is model and self._whole == whole
+        return same and current is not None and current is self._train_function
 
     def attach(self, faults: Faults, deliver: Callable[[Sample], None]) -> None:
         """Begins a fit.
@@ -291,7 +294,7 @@ class Session:
         shadows = Shadows()
 
         def train_step(*args: Any, **kwargs: Any) -> Any:
-            observer = Observer(self.model, self._backend, self._faults)
+            observer = Observer(self.model, self._backend, self._faults, self._whole)
             with shadows.on(observer, self._backend):
                 result = self._backend.observed(observer, original, *args, **kwargs)
             with self._faults.contained("capture", LOST), self._backend.reading():

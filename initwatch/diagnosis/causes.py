@@ -11,7 +11,7 @@ EXPLANATIONS = frozenset(
     "IW101 IW102 IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW401 IW402 IW403 IW601".split()
 )
 LEADS_TO: dict[str, frozenset[str]] = {
-    "IW602": frozenset("IW201 IW203 IW204 IW501 IW502 IW503".split()),
+    "IW602": frozenset("IW201 IW203 IW204 IW401 IW501 IW502 IW503".split()),
     "IW601": _WEIGHTS,
     "IW101": _WEIGHTS,
     "IW102": _WEIGHTS,
@@ -22,7 +22,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "IW402": frozenset("IW201 IW203 IW204 IW301 IW302 IW501 IW502 IW503".split()),
     "IW201": frozenset(["IW501"]),
     "IW202": frozenset("IW203 IW502 IW503 IW501".split()),
-    "IW203": frozenset("IW201 IW204 IW301 IW501 IW502".split()),
+    "IW203": frozenset("IW201 IW204 IW301 IW401 IW501 IW502".split()),
     "IW301": frozenset("IW201 IW204 IW501".split()),
     "IW302": frozenset("IW201 IW501".split()),
     "IW204": frozenset("IW201 IW501".split()),

@@ -13,6 +13,7 @@ AdviceKind = Literal[
     "target_scale",
     "data",
     "clipping",
+    "regularization",
     "output_loss",
 ]
 

@@ -6,7 +6,9 @@ import pytest
 from keras import layers
 
 import initwatch
+from initwatch.advice.advisor import _once
 from initwatch.advice.gain import MOST
+from initwatch.records import Advice
 
 FEATURES, CLASSES, ROWS = 32, 10, 256
 
@@ -324,3 +326,96 @@ def test_a_learning_rate_far_too_small_is_told_by_the_updates():
     losses = [advice.measured[f"loss_after_8_steps_{when}"] for when in ("before", "after")]
     assert losses[1] < 0.9 * losses[0]
     assert set(advice.codes) == {"IW401", "IW501"}
+
+
+def test_an_output_of_zeros_is_drawn_too_where_the_layers_before_it_are_all_the_same():
+    """It lets no gradient through: with it as it is no other layer could be told to help."""
+    zeros = {"kernel_initializer": "zeros"}
+    hidden = [layers.Dense(32, activation="relu", name=f"h_{i}", **zeros) for i in range(3)]
+    _, report = run(hidden, outputs=layers.Dense(CLASSES, "softmax", name="head", **zeros))
+    assert report.findings[0].symptom == "symmetric_units"
+    given = {item.layer.split("/")[-1]: item for item in report.advice}
+    assert {item.kind for item in given.values()} == {"initializer"}
+    assert set(given) == {"h_0", "h_1", "h_2", "head"}
+    assert given["head"].measured["gradient_ratio_after"] < 20.0
+
+
+def stuck(hidden, **compiled):
+    """The report of a fit that stands still: labels that the inputs do not tell."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, FEATURES)).astype("float32")
+    y = rng.integers(0, CLASSES, 4096)
+    x = np.tile(x, (16, 1))
+    model = keras.Sequential([keras.Input((FEATURES,)), *hidden, layers.Dense(CLASSES, "softmax")])
+    model.compile(**{"optimizer": "sgd", "loss": "sparse_categorical_crossentropy", **compiled})
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, batch_size=16, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    assert "IW501" in {f.code for f in watch.report.findings}
+    return [item for item in watch.report.advice if "IW501" in item.codes]
+
+
+def test_penalties_that_outweigh_the_data_are_named():
+    heavy = layers.Dense(64, "relu", kernel_regularizer=keras.regularizers.L2(5.0))
+    (item,) = stuck([heavy], optimizer=keras.optimizers.SGD(1e-5))
+    assert item.kind == "regularization"
+    assert "of a loss of" in item.reason
+
+
+def test_dropout_that_leaves_next_to_nothing_is_named():
+    advice = stuck([layers.Dense(64, "relu", name="h"), layers.Dropout(0.95)])
+    assert [(item.kind, item.layer.split("/")[-1]) for item in advice] == [("regularization", "h")]
+    assert "0.95" in advice[0].current
+
+
+def test_a_stack_without_activations_is_named():
+    advice = stuck([layers.Dense(32, name=f"h_{i}") for i in range(2)])
+    assert [item.kind for item in advice] == ["activation"] * 2
+    assert all(item.code.startswith('activation="relu"') for item in advice)
+
+
+def misfit(y, activation, units, loss):
+    """The code that answers IW602."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((len(y), FEATURES)).astype("float32")
+    model = keras.Sequential(
+        [keras.Input((FEATURES,)), layers.Dense(16, "relu"), layers.Dense(units, activation)]
+    )
+    model.compile(keras.optimizers.SGD(0.01), loss)
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, 32, 12, verbose=0, callbacks=[watch])
+    assert "IW602" in {f.code for f in watch.report.findings}
+    return next(item.code for item in watch.report.advice if "IW602" in item.codes)
+
+
+def test_labels_tell_which_loss_is_meant():
+    rng = np.random.default_rng(0)
+    quantities = rng.standard_normal(ROWS).astype("float32")
+    assert "mean_squared_error" in misfit(quantities, "sigmoid", 1, "binary_crossentropy")
+    pixels = rng.integers(0, 17, (ROWS, 64)).astype("float32")
+    assert misfit(pixels, "sigmoid", 64, "binary_crossentropy").startswith("y = y / 16")
+    signs = np.sign(quantities)
+    assert misfit(signs, "sigmoid", 1, "binary_crossentropy").startswith("y = (y > 0)")
+    classes = rng.integers(0, 3, ROWS)
+    assert "sparse_categorical" in misfit(classes, "sigmoid", 1, "binary_crossentropy")
+
+
+def test_what_two_findings_ask_for_stands_once():
+    advice = [change_rate_of("IW402"), change_rate_of("IW502"), change_rate_of("IW402", "0.1")]
+    assert [(item.suggested, item.codes) for item in _once(advice)] == [
+        ("0.01", ("IW402", "IW502")),
+        ("0.1", ("IW402",)),
+    ]
+
+
+def change_rate_of(code, rate="0.01"):
+    return Advice(
+        layer="",
+        kind="learning_rate",
+        current="1",
+        suggested=rate,
+        code=f"keras.optimizers.SGD(learning_rate={rate})",
+        reason=code,
+        codes=(code,),
+    )

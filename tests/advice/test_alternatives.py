@@ -10,14 +10,17 @@ from keras import layers
 import initwatch
 from initwatch.advice import alternatives
 from initwatch.advice.alternatives import STEPS, Alternatives
-from initwatch.records import Advice
+from initwatch.records import Advice, Statistic
 from initwatch.watch import _as_history
-from tests.diagnosis.histories import mlp_history, with_losses
+from tests.diagnosis.histories import mlp_history, with_losses, with_series
 
 FEATURES, CLASSES, BATCH = 12, 4, 32
 BAD, GOOD = 0.02, 2.0  # fan_in x Var(w) under ReLU
 AFTER = f"loss_after_{STEPS}_steps_after"
 BEFORE = f"loss_after_{STEPS}_steps_before"
+
+
+SOUND = mlp_history(4, "relu", GOOD, width=16, rows=1)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +81,7 @@ class Planned:
 def test_the_batch_is_standardized_and_both_losses_are_told():
     x = np.random.default_rng(0).normal(100.0, 40.0, (64, 3)).astype("float32")
     lab = Planned(lambda change: 2.2 if change is None else 0.7, x)
-    (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], None)
+    (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], SOUND)
     assert (item.measured[BEFORE], item.measured[AFTER]) == (2.2, 0.7)
     assert np.allclose(lab.changed.mean(axis=0), 0.0, atol=1e-6)
     assert np.allclose(lab.changed.std(axis=0), 1.0, atol=1e-5)
@@ -86,9 +89,32 @@ def test_the_batch_is_standardized_and_both_losses_are_told():
 
 def test_whole_numbers_have_no_scale():
     lab = Planned(lambda change: 2.2, np.zeros((4, 3), "int32"))
-    (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], None)
+    (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], SOUND)
     assert item.measured is None
     assert item.reason == "Theory. Not tried: the inputs are whole numbers."
+
+
+def test_where_the_inputs_ruined_the_weights_it_is_tried_from_the_start(monkeypatch):
+    model = small_model()
+    kernel = model.get_layer("only").kernel
+    drawn, ruined = np.full((3, 2), 0.5, "float32"), np.full((3, 2), 1e9, "float32")
+    kernel.assign(ruined)
+    monkeypatch.setattr(alternatives, "not_as_drawn", lambda model, history: set())
+    monkeypatch.setattr(alternatives, "drawn_anew", lambda model, history: [(kernel, drawn)])
+    began = mlp_history(4, "relu", GOOD, width=16, rows=2)
+    grown = {Statistic.WEIGHT_RMS: lambda rms: rms * [[1.0], [1e9]]}
+    met = []
+
+    def loss_of(change):
+        met.append(np.array(kernel))
+        return 2.2 if change is None else 0.7
+
+    lab = Planned(loss_of, np.random.default_rng(0).normal(100.0, 40.0, (64, 3)))
+    given = [advised("input_scale", "")]
+    (item,) = Alternatives(model, lab).measured(given, with_series(began, grown))
+    assert (item.measured[BEFORE], item.measured[AFTER]) == (2.2, 0.7)
+    assert all(np.array_equal(weights, drawn) for weights in met)
+    assert np.array_equal(np.array(kernel), ruined)
 
 
 # --------------------------------------------------------------------------- learning rate
@@ -142,7 +168,7 @@ def test_a_schedule_is_not_tried():
     model = small_model(keras.optimizers.SGD(schedule))
     lab = Planned(lambda change: 2.0)
     advice = advised("learning_rate", "a tenth of the present one")
-    (item,) = Alternatives(model, lab).measured([advice], None)
+    (item,) = Alternatives(model, lab).measured([advice], SOUND)
     assert item.reason.endswith("Not tried: the learning rate follows a schedule.")
     assert lab.asked == []
 
@@ -165,8 +191,8 @@ def test_what_helps_comes_first_and_what_does_not_last():
 def test_each_thing_is_tried_once():
     lab = Planned(lambda change: 2.2)
     tries = Alternatives(small_model(), lab)
-    first = tries.measured([advised("input_scale", "")], None)
-    assert tries.measured([advised("input_scale", "")], None) == first
+    first = tries.measured([advised("input_scale", "")], SOUND)
+    assert tries.measured([advised("input_scale", "")], SOUND) == first
     assert len(lab.asked) == 2
 
 
@@ -190,7 +216,7 @@ def test_no_copy_is_made_where_an_initializer_helps():
 
 def test_where_steps_cannot_be_taken_again_it_says_so():
     lab = Planned(lambda change: None)
-    (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], None)
+    (item,) = Alternatives(small_model(), lab).measured([advised("input_scale", "")], SOUND)
     assert item.measured is None
     assert item.reason.endswith("Not tried: this training's step cannot be taken again.")
 

@@ -4,13 +4,14 @@ import keras
 import numpy as np
 import pytest
 
+import initwatch
 from initwatch.capture import labels
 from initwatch.capture.labels import loss_name
 
 
-def trivial_loss(name, y, y_pred):
+def trivial_loss(name, y, y_pred, whole=False):
     y, y_pred = (keras.ops.convert_to_tensor(value) for value in (y, y_pred))
-    return labels.trivial_loss(name, y, y_pred)
+    return labels.trivial_loss(name, y, y_pred, whole)
 
 
 def of_keras(loss, y, y_pred):
@@ -112,3 +113,32 @@ def test_error_rates_of_yes_and_no():
 
 def test_numbers_have_no_error_rate():
     assert np.isnan(rates("mean_squared_error", np.ones((3, 1)), np.ones((3, 1)))).all()
+
+
+def test_of_all_there_is_nothing_is_corrected():
+    y = np.array([[0.0], [1.0], [1.0], [0.0], [1.0]], "float32")
+    constant = np.full_like(y, y.mean())
+    for name in ("mean_squared_error", "binary_crossentropy"):
+        expected = of_keras(getattr(keras.losses, name), y, constant)
+        assert float(trivial_loss(name, y, constant, whole=True)) == pytest.approx(expected, 1e-5)
+    classes = np.array([0, 1, 2, 2])
+    share = np.tile(np.bincount(classes) / 4.0, (4, 1)).astype("float32")
+    name = "sparse_categorical_crossentropy"
+    expected = of_keras(keras.losses.sparse_categorical_crossentropy, classes, share)
+    assert float(trivial_loss(name, classes, share, whole=True)) == pytest.approx(expected, 1e-5)
+    assert float(trivial_loss(name, classes, share)) > expected
+
+
+def test_an_epoch_of_one_batch_is_all_there_is():
+    """Four rows of XOR, whose variance is 1/4; of batches of two it is estimated."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32")
+    y = np.array([[0], [1], [1], [0]], "float32")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "tanh")])
+    model.add(keras.layers.Dense(1))
+    model.compile("sgd", "mse")
+    watch = initwatch.InitWatch(console=False)
+    for batch, guess in ((4, 0.25), (2, 0.5), (4, 0.25)):
+        model.fit(x, y, batch, 2, verbose=0, shuffle=False, callbacks=[watch])
+        found = watch._watch._recorder.history().trivial_losses
+        assert found == pytest.approx(guess), batch
+    assert watch.report.problems == []

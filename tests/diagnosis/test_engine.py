@@ -312,3 +312,10 @@ def test_the_end_of_a_run_is_judged_whenever_the_last_time_was():
     calls = rule.calls
     assert at(41, last=True) == []
     assert rule.calls == calls  # nothing new to ask about
+
+
+def test_updates_that_come_to_nothing_follow_from_what_is_no_number():
+    rules = [Scripted(code, [[found(code)]]) for code in ("IW203", "IW401")]
+    engine, _ = engine_of(*rules)
+    engine.judge(HISTORY)
+    assert {f.code: f.cause for f in engine.findings} == {"IW203": "", "IW401": "IW203"}
