@@ -141,7 +141,8 @@ class Alternatives:
                 return self._scaled(item, history)
             if item.kind == "learning_rate":
                 return self._rated(item, history)
-            if item.kind == "activation":
+            # that a network can bend does not show in so few steps
+            if item.kind == "activation" and item.current != "linear":
                 return self._activated(item, group, history)
             if item.kind == "normalization":
                 return self._normalized(item, history)

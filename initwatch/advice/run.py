@@ -19,8 +19,6 @@ WIDE_TARGETS = 10.0
 LARGE_UPDATES = 0.3
 # Updates of 1e-3 of the weights are customary, a tenth of that is slow (Karpathy 2015).
 SLOW_UPDATES = 1e-4
-# Penalties are to be the smaller part of what is minimised.
-MOST_PENALTY = 0.5
 # Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
 MOST_DROPOUT = 0.9
 
@@ -332,18 +330,18 @@ def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
     out = []
     penalty = float(np.median(history.last(Statistic.PENALTY, 20)))
     loss = float(np.median(history.losses[-20:]))
-    if np.isfinite(loss) and penalty > MOST_PENALTY * loss > 0.0:
+    if np.isfinite(loss) and penalty > loss > 0.0:
         out.append(
             Advice(
                 layer="",
                 kind="regularization",
-                current=f"penalties make up {penalty / loss:.0%} of the loss",
+                current=f"penalties of {penalty:.4g} beside a loss of {loss:.4g}",
                 suggested="regularizers a hundred times weaker",
                 code="kernel_regularizer=None  # or a factor a hundred times smaller",
                 reason=(
-                    f"Regularizers and add_loss make up {penalty:.4g} of a loss of {loss:.4g}: the "
-                    "steps go into smaller weights before they go into the data (Goodfellow et "
-                    "al. 2016, sec. 7.1)."
+                    f"Regularizers and add_loss put {penalty:.4g} on top of the data's loss of "
+                    f"{loss:.4g}: the steps go into smaller weights before they go into the data "
+                    "(Goodfellow et al. 2016, sec. 7.1)."
                 ),
                 codes=(finding.code,),
             )
