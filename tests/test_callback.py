@@ -317,7 +317,7 @@ def test_a_sick_run_says_layer_step_evidence_and_advice(capsys):
     assert "error, step 0" in said
     assert "net/h_0, net/h_1 ... net/h_11 (12 layers)" in flat
     assert "(limit 3)" in flat
-    assert said.count("kernel_initializer=keras.initializers.HeNormal()") == 1
+    assert said.count("kernel_initializer=keras.initializers.") == 1
     assert "advice as above" in flat
     assert flat.endswith("(6 steps measured up to step 5).")
 
