@@ -354,10 +354,10 @@ class Watch:
         findings = self._engine.findings
         now = {finding.code for finding in findings}
         past = [finding for finding in self._past if finding.code not in now]
-        codes = {finding.code for finding in findings if finding.state == "active"}
+        codes = {finding.code for finding in findings if finding.severity != "info"}
         return Report(
             findings=[*findings, *past],
-            # what has recovered needs no advice
+            # what has recovered or is only worth knowing needs no advice
             advice=[advice for advice in self._advice if codes & set(advice.codes)],
             steps_seen=recorder.rows_seen if recorder else 0,
             last_step=recorder.last_step if recorder else -1,
