@@ -31,6 +31,8 @@ MeasureDraw = Callable[[float, int], tuple[float, float]]
 
 def slope(history: History, row: int = -1) -> float:
     """Change of ln(RMS delta) per layer towards the output; NaN where depth shows no trend."""
+    if Statistic.DELTA_NORM not in history.series:
+        return np.nan
     found = depth.profile(history.until(int(history.steps[row])), Statistic.DELTA_NORM, 1)
     return np.nan if found is None else found.fit.log_slope
 

@@ -141,6 +141,8 @@ def _read(
     history: History, row: int, columns: list[int], statistic: Statistic, counted: Statistic
 ) -> NDArray[np.float64]:
     """A statistic of the layers that were read at all: NaN elsewhere is a number that is none."""
+    if counted not in history.series or statistic not in history.series:
+        return np.zeros(0)  # no gradient reaches any layer's output
     seen = np.isfinite(history.series[counted][row, columns])
     found: NDArray[np.float64] = history.series[statistic][row, columns][seen]
     return found
