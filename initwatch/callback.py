@@ -77,7 +77,7 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         first = self
         if callbacks is not None:
             first = next((c for c in callbacks.callbacks if isinstance(c, _Watching)), self)
-        self._begin(first)
+        self._begin(first, whole=(self.params or {}).get("steps") == 1)
         if self._watch is None or not self._conducts:
             return
         if callbacks is None:
@@ -90,8 +90,11 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
             callbacks.callbacks.append(last)
         last.watch = self._watch
 
-    def _begin(self, first: _Watching) -> None:
-        """A training begins; ``first`` is the callback of the suite that conducts."""
+    def _begin(self, first: _Watching, whole: bool = False) -> None:
+        """A training begins; ``first`` is the callback of the suite that conducts.
+
+        ``whole``: a batch is all the data there is.
+        """
         self._conducts = first is self
         self._arms = False
         if self._conducts:
@@ -104,7 +107,6 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         self._join(watch)
         if self._conducts:
             # a step traced for an earlier fit is used again while the model is compiled the same
-            whole = (self.params or {}).get("steps") == 1
             self._session = watch.begin(self.model, self._session, whole)
         elif self._brings_its_own:
             watch.say_shared(type(self).__name__)

@@ -250,8 +250,7 @@ class Watch:
             spare = frozenset().union(*(mender.spare(history) for mender in self.menders))
             proposed = self._advice
             # what is only worth knowing is not worth a trial
-            grave = {f.code for f in self._engine.findings if f.severity != "info"}
-            tried = [item for item in proposed if grave & set(item.codes)]
+            tried = self._answering_grave(proposed)
             mends = bool(self.menders)
             advice = try_out(self._model, tried, history, self._measured_again, spare, mends)
             if self._alternatives is None:
@@ -261,6 +260,11 @@ class Watch:
             self._proposed, self._tried = proposed, self._advice
             changed = self._advice != proposed
         self._announce(changed)
+
+    def _answering_grave(self, advice: Sequence[Advice]) -> list[Advice]:
+        """The advice that answers a finding of severity warning or error."""
+        grave = {finding.code for finding in self._engine.findings if finding.severity != "info"}
+        return [item for item in advice if grave & set(item.codes)]
 
     def _measured_again(self) -> History | None:
         """One step on the newest batches with the weights as they are; it leaves no trace."""
@@ -354,11 +358,10 @@ class Watch:
         findings = self._engine.findings
         now = {finding.code for finding in findings}
         past = [finding for finding in self._past if finding.code not in now]
-        codes = {finding.code for finding in findings if finding.severity != "info"}
         return Report(
             findings=[*findings, *past],
             # what has recovered or is only worth knowing needs no advice
-            advice=[advice for advice in self._advice if codes & set(advice.codes)],
+            advice=self._answering_grave(self._advice),
             steps_seen=recorder.rows_seen if recorder else 0,
             last_step=recorder.last_step if recorder else -1,
             abstained=self._engine.abstained,

@@ -310,14 +310,17 @@ def test_a_healthy_run_says_one_line(capsys):
 
 
 def test_a_sick_run_says_layer_step_evidence_and_advice(capsys):
-    fit(build(), initwatch.InitWatch())
+    watch = initwatch.InitWatch()
+    fit(build(), watch)
     said = capsys.readouterr().out
     flat = " ".join(said.replace("│", " ").split())
     assert said.count("IW101 initializer_mismatch") == 1
     assert "error, step 0" in said
     assert "net/h_0, net/h_1 ... net/h_11 (12 layers)" in flat
     assert "(limit 3)" in flat
-    assert said.count("kernel_initializer=keras.initializers.") == 1
+    (code,) = {advice.code for advice in watch.report.advice}
+    assert code.startswith("kernel_initializer=keras.initializers.VarianceScaling(scale=2.")
+    assert flat.count(code) == said.count("kernel_initializer=") == 1
     assert "advice as above" in flat
     assert flat.endswith("(6 steps measured up to step 5).")
 

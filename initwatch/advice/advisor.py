@@ -14,6 +14,8 @@ from initwatch.records.training import Training
 # Findings that a wrong scale of the weights can bring about, and what follows from them.
 SIGNAL_CODES = frozenset({"IW101", "IW103", "IW104", "IW201", "IW202"})
 CONSEQUENCES = frozenset({"IW203", "IW204", "IW301", "IW302", "IW501"})
+# What else can follow once a step was no number: what it left of the network hardly moves.
+AFTER_NAN = CONSEQUENCES | {"IW401"}
 
 # Findings that another learning rate answers.
 RATE_CODES = ("IW403", "IW401", "IW402", "IW502", "IW503")
@@ -59,7 +61,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         if all(item.kind == "data" for item in finite):
             # what came with a batch is in the weights after it: signals fade or die of it too
             later = {code for code in codes - {"IW101"} if by_code[code].step >= first.step}
-            answers = later & (CONSEQUENCES | SIGNAL_CODES | {"IW401"}) - answered
+            answers = later & (AFTER_NAN | SIGNAL_CODES) - answered
             answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered
     biases = weights.centre_biases(history, tuple(sorted(touched))) if touched else []
@@ -76,8 +78,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answer(answers, [*mended, *biases])
     if "IW203" in codes - answered:
         begun = by_code["IW203"].step
-        after = codes & (CONSEQUENCES | {"IW401"})
-        followed = {code for code in after if by_code[code].step >= begun}
+        followed = {code for code in codes & AFTER_NAN if by_code[code].step >= begun}
         answers = followed - answered
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     single: dict[str, Callable[[], list[Advice]]] = {
@@ -110,7 +111,8 @@ def _once(advice: Sequence[Advice]) -> list[Advice]:
     found: dict[tuple[str, str, str, str], Advice] = {}
     for item in advice:
         key = (item.layer, item.kind, item.variable, item.code)
-        codes = found[key].codes if key in found else ()
-        answers = tuple(sorted({*codes, *item.codes}))
-        found[key] = replace(found.get(key, item), codes=answers if codes else item.codes)
+        first = found.get(key)
+        if first is not None:
+            item = replace(first, codes=tuple(sorted({*first.codes, *item.codes})))
+        found[key] = item
     return list(found.values())

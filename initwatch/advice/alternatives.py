@@ -174,13 +174,13 @@ class Alternatives:
             made: NDArray[Any] = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-7)
             return made
 
-        with _as_it_began(self._model, history) if diverged(history) else nullcontext():
+        ruined = diverged(history)
+        with _as_it_began(self._model, history) if ruined else nullcontext():
             after = self._outcome(self._lab.here(STEPS + 1, standardized))
             if not touched:
                 raise CannotTryError("the inputs are whole numbers")
-            if diverged(history):
-                return _compared(item, self._outcome(self._lab.here(STEPS + 1)), after)
-        return _compared(item, self._as_it_is(), after)
+            before = self._outcome(self._lab.here(STEPS + 1)) if ruined else self._as_it_is()
+        return _compared(item, before, after)
 
     def _rated(self, item: Advice, history: History) -> _Tried:
         """A learning rate range test (Smith 2017, sec. 3.3)."""

@@ -12,7 +12,7 @@ from initwatch.advice.initializers import initializer_for
 from initwatch.diagnosis.stack import PlainStack, plain_stack
 from initwatch.records import Advice, Finding, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import TEXTBOOK, Candidate, sigma_w2
-from initwatch.theory.propagation import DEPTH_SCALES
+from initwatch.theory.propagation import DEPTH_SCALES, Stack
 from initwatch.theory.quadrature import mean_square_slope
 
 # A bias beyond two standard deviations of the pre-activation leaves less than one example in
@@ -75,7 +75,6 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
         if abs(np.log(stack.sigma_w2[i] / target)) < 0.1:
             continue  # within a tenth, as wide as a draw of a small kernel scatters
         suggested, code = initializer_for(family, scale, kernel)
-        chi = min(i, len(before.chi) - 1)
         out.append(
             Advice(
                 layer=layer.path,
@@ -86,12 +85,8 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
                 predicted={
                     "sigma_w2_before": stack.sigma_w2[i],
                     "sigma_w2_after": target,
-                    "chi_before": before.chi[chi],
-                    "chi_after": after.chi[chi],
-                    "gradient_left_before": _left(before.log_backward),
-                    "gradient_left_after": _left(after.log_backward),
-                    "signal_left_before": _left(before.log_forward),
-                    "signal_left_after": _left(after.log_forward),
+                    **_course(before, i, "before"),
+                    **_course(after, i, "after"),
                 },
                 reason=(
                     f"Theory for {stack.activation.name} over {stack.depth} layers: "
@@ -105,6 +100,15 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
             )
         )
     return out
+
+
+def _course(theory: Stack, layer: int, when: str) -> dict[str, float]:
+    """Theory's figures for one layer of a stack, ``before`` or ``after`` a change."""
+    return {
+        f"chi_{when}": theory.chi[min(layer, len(theory.chi) - 1)],
+        f"gradient_left_{when}": _left(theory.log_backward),
+        f"signal_left_{when}": _left(theory.log_forward),
+    }
 
 
 def predicted_again(
@@ -126,9 +130,7 @@ def predicted_again(
         if "sigma_w2_after" in predicted and item.variable in sigma_w2:
             predicted["sigma_w2_after"] = sigma_w2[item.variable]
         if "chi_after" in predicted and after is not None:
-            predicted["chi_after"] = after.chi[min(places[item.variable], len(after.chi) - 1)]
-            predicted["gradient_left_after"] = _left(after.log_backward)
-            predicted["signal_left_after"] = _left(after.log_forward)
+            predicted |= _course(after, places[item.variable], "after")
         out.append(replace(item, predicted=predicted))
     return out
 

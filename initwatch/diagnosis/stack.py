@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from initwatch.records import Activation, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import Candidate, candidates
-from initwatch.theory.propagation import Stack, propagate
+from initwatch.theory.propagation import Stack, propagate, propagate_from_one
 
 # Layers between kernels that leave theory's assumptions standing, besides activations.
 _NEUTRAL = frozenset(
@@ -83,11 +83,8 @@ class PlainStack:
             sigma_w2.get(kernel.variable, now) * factor
             for kernel, now, factor in zip(self.kernels, self.sigma_w2, self.factors, strict=True)
         ]
-        return propagate(
-            1.0 / variances[0],
-            variances,
-            [0.0] * len(variances),
-            [activation.function for activation in self.activations],
+        return propagate_from_one(
+            variances, [activation.function for activation in self.activations]
         )
 
 

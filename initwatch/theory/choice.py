@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from initwatch.records.layer import ActivationFunction
-from initwatch.theory.propagation import DEPTH_SCALES, Stack, propagate
+from initwatch.theory.propagation import DEPTH_SCALES, Stack, propagate_from_one
 from initwatch.theory.quadrature import expectation, mean_square, mean_square_slope
 
 # The textbook match of an activation is preferred to any other family unless that one leaves
@@ -93,8 +93,7 @@ def candidates(
             sigma_w2(*member, *pair) * factor
             for member, pair, factor in zip(members, fans, factors, strict=True)
         ]
-        # unit pre-activation variance to begin with: the same start for all
-        stack = propagate(1.0 / variances[0], variances, [0.0] * len(variances), list(activations))
+        stack = propagate_from_one(variances, activations)  # the same start for all
         found.append(Candidate(family, scale, stack, tuple(members)))
     match = TEXTBOOK.get(name)
 

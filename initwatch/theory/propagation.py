@@ -87,6 +87,18 @@ class Stack:
         return worst if np.isfinite(worst) else np.inf
 
 
+def propagate_from_one(
+    sigma_w2: Sequence[float], activations: Sequence[ActivationFunction]
+) -> Stack:
+    """The signal through a stack without biases whose first pre-activation has variance 1.
+
+    Args:
+        sigma_w2: fan_in x Var(w) of each layer.
+        activations: phi of each layer.
+    """
+    return propagate(1.0 / sigma_w2[0], sigma_w2, [0.0] * len(sigma_w2), activations)
+
+
 def propagate(
     input_square: float,
     sigma_w2: Sequence[float],
