@@ -1,14 +1,18 @@
 """Raw sums of a tensor, inside the step (``keras.ops`` only).
 
-Every function takes matrices, float32[rows, columns] as ``matrix`` makes them, and gives one
-float32 vector: the fields of ``measurement.layout.FIELDS`` in order, or a histogram. They are
-pure, so that a backend can trace each of them once for all tensors.
+Everything here takes matrices, float32[rows, columns] as ``matrix`` makes them, and gives one
+vector: the fields of ``measurement.layout.FIELDS`` in order, the activity of units or a
+histogram. All are pure, so that a backend can trace each of them once for all tensors.
+
+Sums are ``Sums``: the quick way reads a tensor as few times as can be, and tells whether float32
+held its squares; where it did not, the careful way reads it again, scaled.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,7 +22,7 @@ from initwatch.capture import backends
 
 Tensor = Any
 SlopeOfOutput = Callable[[Tensor], Tensor]
-Reduction = Callable[..., Tensor]
+Reduction = Callable[..., Tensor]  # a function, or Sums
 
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws by default
 HISTOGRAM_WIDTH = HISTOGRAM_BINS + 2  # lowest, highest, counts
@@ -26,6 +30,51 @@ EXAMPLES = 4  # of which cosines are taken: six pairs
 _TINY = 1e-37  # below the smallest normal float32 (1.2e-38) a reciprocal overflows
 # sums of squares in between lost nothing: what of 1e8 elements fell below 1.2e-38 is below 1e-29
 _SAFE = (1e-25, 1e37)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums of a tensor, or of some that are asked together.
+
+    Attributes:
+        quick: from matrices to the fields and bool[] whether they can be trusted.
+        careful: from the same matrices to the fields, whatever is in them.
+        taken: how many matrices that are.
+    """
+
+    quick: Callable[..., tuple[list[Tensor], Tensor]]
+    careful: Callable[..., list[Tensor]]
+    taken: int = 1
+
+    def __call__(self, *matrices: Tensor) -> Tensor:
+        fields, trusted = self.quick(*matrices)
+        quick = ops.stack(fields)
+        return ops.cond(trusted, lambda: quick, lambda: ops.stack(self.careful(*matrices)))
+
+
+@cache
+def together(*parts: Sums) -> Sums:
+    """The sums of each part one behind the other; it takes the matrices of all parts in turn.
+
+    For TensorFlow every call is a cost of its own, at the start and in every step.
+    """
+
+    def shared(matrices: tuple[Tensor, ...]) -> list[tuple[Sums, tuple[Tensor, ...]]]:
+        ends = [sum(part.taken for part in parts[: i + 1]) for i in range(len(parts))]
+        return [
+            (part, matrices[end - part.taken : end]) for part, end in zip(parts, ends, strict=True)
+        ]
+
+    def quick(*matrices: Tensor) -> tuple[list[Tensor], Tensor]:
+        found = [part.quick(*its) for part, its in shared(matrices)]
+        return [field for fields, _ in found for field in fields], ops.all(
+            ops.stack([trusted for _, trusted in found])
+        )
+
+    def careful(*matrices: Tensor) -> list[Tensor]:
+        return [field for part, its in shared(matrices) for field in part.careful(*its)]
+
+    return Sums(quick, careful, sum(part.taken for part in parts))
 
 
 def as_float32(x: Tensor) -> Tensor:
@@ -101,65 +150,119 @@ def sum_of_squares(x: Tensor) -> Tensor:
     return backends.current().sum_of_squares(x)
 
 
+def count_zeros(x: Tensor) -> Tensor:
+    """How many are exactly 0, as float32; to be trusted where all are finite."""
+    if 0 in x.shape:
+        return ops.zeros((), "float32")
+    return backends.current().count_zeros(x)
+
+
 def count_not_finite(x: Tensor) -> Tensor:
     """How many are NaN or infinite."""
     return count(ops.logical_not(ops.isfinite(x)))
 
 
-def moments(x: Tensor, zeros: Tensor, scale: Tensor) -> list[Tensor]:
-    """size, scale, sum, square, zeros, non_finite; ``scale`` is the ``largest``."""
-    total, square = ops.sum(x), sum_of_squares(x)
-
-    def divided() -> Tensor:
-        return ops.stack([total / scale, square / scale / scale, ops.zeros_like(scale)])
-
-    def taken_again() -> Tensor:
-        y = shrunk(x, scale)
-        return ops.stack([ops.sum(y), sum_of_squares(y), count_not_finite(x)])
-
-    # a safe sum of squares proves that all are finite; more passes over the tensor are for the
-    # few whose squares leave float32
-    found = ops.cond(is_safe(square), divided, taken_again)
-    return [size_of(x), scale, found[0], found[1], zeros, found[2]]
+def _moments(x: Tensor, most: Tensor, zeros: Tensor) -> tuple[list[Tensor], Tensor]:
+    """size, scale, largest, sum, square, zeros, non_finite, as they are."""
+    square = sum_of_squares(x)
+    fields = [size_of(x), ops.ones_like(most), most, ops.sum(x), square, zeros]
+    # a safe sum of squares proves that all are finite, and so do two zeros: a NaN may be lost in
+    # a maximum, but not in a sum
+    zero = ops.logical_and(ops.equal(most, 0.0), ops.equal(square, 0.0))
+    return [*fields, ops.zeros_like(most)], ops.logical_or(is_safe(square), zero)
 
 
-def rare_zeros(x: Tensor) -> Tensor:
-    """How many are exactly 0, for tensors in which mostly none is: a cheap look tells so."""
+def _scaled_moments(x: Tensor) -> list[Tensor]:
+    """The fields of ``_moments``; sum and square are of x / max|x|."""
+    most = largest(x)
+    y = shrunk(x, most)
+    zeros = count(ops.equal(x, 0.0))
+    return [size_of(x), most, most, ops.sum(y), sum_of_squares(y), zeros, count_not_finite(x)]
+
+
+def _spread(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest difference between two units, one a column, and max|x|."""
     if 0 in x.shape:
-        return ops.zeros((), "float32")
-    zero = ops.equal(x, 0.0)
-    return ops.cond(ops.any(zero), lambda: count(zero), lambda: ops.zeros((), "float32"))
-
-
-def kernel_sums(x: Tensor) -> Tensor:
-    """Moments of a kernel, and the largest difference between two units, one a column."""
-    if 0 in x.shape:
-        return ops.stack([*moments(x, rare_zeros(x), largest(x)), ops.zeros((), "float32")])
+        return ops.zeros((), "float32"), ops.zeros((), "float32")
     high, low = ops.max(x, axis=1), ops.min(x, axis=1)
-    scale = ops.maximum(ops.max(high), -ops.min(low))
-    # all-zero kernels have no scale and no spread
-    spread = ops.max(high - low) / ops.maximum(scale, _TINY)
-    return ops.stack([*moments(x, rare_zeros(x), scale), spread])
+    return ops.max(high - low), ops.maximum(ops.max(high), -ops.min(low))
 
 
-def vector_sums(x: Tensor) -> Tensor:
-    """Moments of a variable without units; its spread is -1."""
-    return ops.stack([*moments(x, rare_zeros(x), largest(x)), -ops.ones((), "float32")])
+def _quick_kernel(x: Tensor) -> tuple[list[Tensor], Tensor]:
+    spread, most = _spread(x)
+    fields, trusted = _moments(x, most, count_zeros(x))
+    return [*fields, spread], trusted
 
 
-def gradient_sums(x: Tensor) -> Tensor:
-    """Moments."""
-    return ops.stack(moments(x, rare_zeros(x), largest(x)))
+def _quick_vector(x: Tensor) -> tuple[list[Tensor], Tensor]:
+    fields, trusted = _quick_gradient(x)
+    return [*fields, -ops.ones_like(fields[0])], trusted
 
 
-def update_sums(before: Tensor, after: Tensor) -> Tensor:
-    """size, scale, square of after - before."""
-    return square_sums(after - before)
+def _quick_gradient(x: Tensor) -> tuple[list[Tensor], Tensor]:
+    return _moments(x, largest(x), count_zeros(x))
 
 
-def square_sums(x: Tensor) -> Tensor:
-    """size, scale, square."""
-    return ops.stack([size_of(x), *scaled_square(x)[:2]])
+# moments of a kernel, and its spread
+kernel_sums = Sums(_quick_kernel, lambda x: [*_scaled_moments(x), _spread(x)[0]])
+
+# moments of a variable without units; its spread is -1
+vector_sums = Sums(_quick_vector, lambda x: [*_scaled_moments(x), -ops.ones((), "float32")])
+
+# moments
+gradient_sums = Sums(_quick_gradient, _scaled_moments)
+
+
+def _quick_square(x: Tensor) -> tuple[list[Tensor], Tensor]:
+    square = sum_of_squares(x)
+    return [size_of(x), ops.ones_like(square), square], is_safe(square)
+
+
+def _scaled_square(x: Tensor) -> list[Tensor]:
+    scale = largest(x)
+    return [size_of(x), scale, sum_of_squares(shrunk(x, scale))]
+
+
+def _quick_delta(x: Tensor) -> tuple[list[Tensor], Tensor]:
+    fields, trusted = _quick_square(x)
+    return [*fields, ops.zeros_like(fields[0])], trusted
+
+
+# size, scale, square
+square_sums = Sums(_quick_square, _scaled_square)
+
+# size, scale, square of after - before
+update_sums = Sums(
+    lambda before, after: _quick_square(after - before),
+    lambda before, after: _scaled_square(after - before),
+    taken=2,
+)
+
+# size, scale, square, non_finite
+delta_sums = Sums(_quick_delta, lambda x: [*_scaled_square(x), count_not_finite(x)])
+
+
+@cache
+def label_sums(low: float, high: float) -> Sums:
+    """The sums of labels: moments, range, whole numbers, and what is out of reach.
+
+    Args:
+        low: smallest value that the model's output can take.
+        high: largest such value.
+    """
+
+    def others(y: Tensor, scale: Tensor) -> list[Tensor]:
+        excess = sum_of_squares(shrunk(y - ops.clip(y, low, high), scale))
+        return [ops.min(y), ops.max(y), count(ops.equal(ops.floor(y), y)), excess]
+
+    def quick(y: Tensor) -> tuple[list[Tensor], Tensor]:
+        fields, trusted = _quick_gradient(y)
+        return [*fields, *others(y, ops.ones((), "float32"))], trusted
+
+    def careful(y: Tensor) -> list[Tensor]:
+        return [*_scaled_moments(y), *others(y, largest(y))]
+
+    return Sums(quick, careful)
 
 
 def step_function(a: Tensor) -> Tensor:
@@ -168,41 +271,32 @@ def step_function(a: Tensor) -> Tensor:
 
 
 @cache
-def label_sums(low: float, high: float) -> Reduction:
-    """The reduction of labels to moments, range, whole numbers, and what is out of reach.
+def activation_sums(slope: SlopeOfOutput | None, rectifies: bool = False) -> Sums:
+    """The sums of an output: moments, phi'(z)^2 (-1: phi' is not known), and cosines.
+
+    They take the output and its first ``examples``.
 
     Args:
-        low: smallest value that the model's output can take.
-        high: largest such value.
+        slope: phi'(z) from the output.
+        rectifies: True if no output is negative.
     """
 
-    def sums(y: Tensor) -> Tensor:
-        scale = largest(y)
-        excess = sum_of_squares(shrunk(y - ops.clip(y, low, high), scale))
-        whole = count(ops.equal(ops.floor(y), y))
-        extremes = [ops.min(y), ops.max(y)]
-        return ops.stack([*moments(y, count(ops.equal(y, 0.0)), scale), *extremes, whole, excess])
+    def slopes(x: Tensor) -> Tensor:
+        return -ops.ones((), "float32") if slope is None else sum_of_squares(slope(x))
 
-    return sums
+    def quick(x: Tensor, some: Tensor) -> tuple[list[Tensor], Tensor]:
+        zeros = count_zeros(x)
+        if slope is step_function and rectifies and 0 not in x.shape:
+            # what is not 0 has the slope 1, and nothing lies below
+            fields, trusted = _moments(x, ops.maximum(ops.max(x), 0.0), zeros)
+            return [*fields, fields[0] - zeros, *cosines(some)], trusted
+        fields, trusted = _moments(x, largest(x), zeros)
+        return [*fields, slopes(x), *cosines(some)], trusted
 
+    def careful(x: Tensor, some: Tensor) -> list[Tensor]:
+        return [*_scaled_moments(x), slopes(x), *cosines(some)]
 
-@cache
-def activation_sums(slope: SlopeOfOutput | None) -> Reduction:
-    """The reduction to moments, the sum of phi'(z)^2 (-1: phi' is not known), and cosines.
-
-    It takes the output and its first ``examples``.
-    """
-
-    def sums(x: Tensor, some: Tensor) -> Tensor:
-        alike = cosines(some)
-        if slope is step_function:
-            # what is not 0 has the slope 1: counted once for both
-            positive = ops.sum(step_function(x))
-            return ops.stack([*moments(x, size_of(x) - positive, largest(x)), positive, *alike])
-        total = -ops.ones((), "float32") if slope is None else sum_of_squares(slope(x))
-        return ops.stack([*moments(x, rare_zeros(x), largest(x)), total, *alike])
-
-    return sums
+    return Sums(quick, careful, taken=2)
 
 
 def examples(x: Tensor) -> Tensor:
@@ -224,26 +318,6 @@ def cosines(x: Tensor) -> list[Tensor]:
     # each row with itself is 1, and each pair stands there twice
     total = ops.sum(products * one_over * ops.expand_dims(one_over, -1)) - there
     return [total / 2.0, there * (there - 1.0) / 2.0]
-
-
-def delta_sums(x: Tensor) -> Tensor:
-    """size, scale, square, non_finite."""
-    return ops.stack([size_of(x), *scaled_square(x)])
-
-
-def scaled_square(x: Tensor) -> list[Tensor]:
-    """scale, sum((x / scale)^2), non_finite; scale is 1 where float32 holds the squares."""
-    square = sum_of_squares(x)
-
-    def as_it_is() -> Tensor:
-        return ops.stack([ops.ones_like(square), square, ops.zeros_like(square)])
-
-    def taken_again() -> Tensor:
-        scale = largest(x)
-        return ops.stack([scale, sum_of_squares(shrunk(x, scale)), count_not_finite(x)])
-
-    found = ops.cond(is_safe(square), as_it_is, taken_again)
-    return [found[0], found[1], found[2]]
 
 
 def active_units(x: Tensor) -> Tensor:

@@ -14,13 +14,14 @@ from initwatch.capture import labels, reductions
 from initwatch.capture.backends.protocol import Backend
 from initwatch.capture.observer import Applied, Call, Observer
 from initwatch.capture.outputs import describe_output
-from initwatch.capture.reductions import Reduction, SlopeOfOutput
+from initwatch.capture.reductions import SlopeOfOutput, Sums, together
 from initwatch.capture.topology import unique_layers
 from initwatch.measurement.layout import STEP_BASE, Group, Layout, Source
 from initwatch.records.layer import VariableSpec
 from initwatch.records.output import Output
 
 Tensor = Any
+_Part = tuple[Source, Sums, tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,11 @@ def build_row(
         reading = readings[id(call.layer)]
         if readable_now:
             read = backend.apart(call.output)
-            reduction = reductions.activation_sums(reading.slope)
+            reduction = reductions.activation_sums(reading.slope, reading.rectifies)
             output = reductions.matrix(read)
             some = reductions.examples(read)
-            asked.add(Source.ACTIVATION, index, reduction, output, some, drawn=output)
+            asked.add(Source.ACTIVATION, index, reduction, output, some)
+            asked.draw(Source.ACTIVATION, index, output)
             if reading.rectifies and call.output.shape[reading.unit_axis] is not None:
                 activity.append((index, int(call.output.shape[reading.unit_axis])))
                 units_outputs.append(reductions.units_last(read, reading.unit_axis))
@@ -136,21 +138,21 @@ class _Asked:
         self.drawn: list[Tensor] = []
         self.drawn_groups: list[Group] = []
         # what is reduced alike
-        self._alike: dict[Reduction, list[tuple[Group, tuple[Tensor, ...]]]] = {}
+        self._alike: dict[Sums, list[tuple[list[Group], tuple[Tensor, ...]]]] = {}
 
-    def add(
-        self,
-        source: Source,
-        subject: int,
-        reduction: Reduction,
-        *matrices: Tensor,
-        drawn: Tensor = None,
-    ) -> None:
-        group = Group(source, subject)
-        self._alike.setdefault(reduction, []).append((group, matrices))
-        if drawn is not None:
-            self.drawn_groups.append(group)
-            self.drawn.append(drawn)
+    def add(self, source: Source, subject: int, sums: Sums, *matrices: Tensor) -> None:
+        self.add_together([(source, sums, matrices)], subject)
+
+    def add_together(self, parts: list[_Part], subject: int) -> None:
+        """Several groups of one subject, summed in one call."""
+        groups = [Group(source, subject) for source, _, _ in parts]
+        sums = parts[0][1] if len(parts) == 1 else together(*(each for _, each, _ in parts))
+        matrices = tuple(matrix for _, _, its in parts for matrix in its)
+        self._alike.setdefault(sums, []).append((groups, matrices))
+
+    def draw(self, source: Source, subject: int, matrix: Tensor) -> None:
+        self.drawn_groups.append(Group(source, subject))
+        self.drawn.append(matrix)
 
     def sums(self, backend: Backend) -> tuple[Tensor, list[Group]]:
         """All sums one behind the other, and whose they are."""
@@ -158,7 +160,7 @@ class _Asked:
         groups: list[Group] = []
         for reduction, asked in self._alike.items():
             order, sums = backend.each(reduction, [matrices for _, matrices in asked])
-            groups += [asked[i][0] for i in order]
+            groups += [group for i in order for group in asked[i][0]]
             parts.append(sums)
         return ops.concatenate(parts), groups
 
@@ -262,17 +264,20 @@ def _add_applied(
         columns = units.get(id(variable), 1)
         is_kernel = columns > 1
         weights, moved = (reductions.matrix(value, columns) for value in (before, after))
-        reduction = reductions.kernel_sums if is_kernel else reductions.vector_sums
-        drawn = weights if is_kernel else None
-        asked.add(Source.WEIGHT, index, reduction, weights, drawn=drawn)
+        of_weights = reductions.kernel_sums if is_kernel else reductions.vector_sums
+        parts: list[_Part] = [(Source.WEIGHT, of_weights, (weights,))]
+        if is_kernel:
+            asked.draw(Source.WEIGHT, index, weights)
         if gradient is not None:
             slopes = reductions.matrix(backend.apart(backend.dense(gradient)), columns)
-            drawn = slopes if is_kernel else None
-            asked.add(Source.GRADIENT, index, reductions.gradient_sums, slopes, drawn=drawn)
+            parts.append((Source.GRADIENT, reductions.gradient_sums, (slopes,)))
+            if is_kernel:
+                asked.draw(Source.GRADIENT, index, slopes)
         if kept is not None:
             clipped_slopes = reductions.matrix(kept, columns)
-            asked.add(Source.CLIPPED, index, reductions.square_sums, clipped_slopes)
-        asked.add(Source.UPDATE, index, reductions.update_sums, weights, moved)
+            parts.append((Source.CLIPPED, reductions.square_sums, (clipped_slopes,)))
+        parts.append((Source.UPDATE, reductions.update_sums, (weights, moved)))
+        asked.add_together(parts, index)
 
 
 def _clipped(applied: Applied, backend: Backend) -> list[Tensor]:

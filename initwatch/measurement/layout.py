@@ -2,8 +2,7 @@
 
 A row is one float32 vector. It begins with ``HEADER``; every tensor observed then adds a group
 of raw sums. Sums are taken over x / scale, so that squares neither underflow (a delta of 1e-24
-is no zero) nor overflow in float32, as in BLAS's nrm2. Where a largest magnitude is a statistic
-(weights, gradients, activations) it is the scale; else the scale is 1 or max|x|, as needed.
+is no zero) nor overflow in float32, as in BLAS's nrm2. The scale is 1, or max|x| where needed.
 """
 
 from dataclasses import dataclass
@@ -34,25 +33,21 @@ class Source(StrEnum):
     LABEL = "label"
 
 
-# In this order in the row. ``slope`` (sum of phi'(z)^2) and ``spread`` (largest difference
-# between units) are -1 where they do not apply. Of labels, ``whole`` counts whole numbers and
-# ``excess`` sums the squares of ((y - nearest value the output can take) / scale). Of
-# activations, ``cosines`` sums the cosines between the outputs of ``pairs`` of examples.
+# In this order in the row. ``largest`` is max|x|. ``slope`` (sum of phi'(z)^2) and ``spread``
+# (largest difference between units) are -1 where they do not apply. Of labels, ``whole`` counts
+# whole numbers and ``excess`` sums the squares of ((y - nearest value the output can take) /
+# scale). Of activations, ``cosines`` sums the cosines between the outputs of ``pairs`` of
+# examples.
+MOMENTS = ("size", "scale", "largest", "sum", "square", "zeros", "non_finite")
 FIELDS: dict[Source, tuple[str, ...]] = {
-    Source.WEIGHT: ("size", "scale", "sum", "square", "zeros", "non_finite", "spread"),
-    Source.GRADIENT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
+    Source.WEIGHT: (*MOMENTS, "spread"),
+    Source.GRADIENT: MOMENTS,
     Source.CLIPPED: ("size", "scale", "square"),
     Source.UPDATE: ("size", "scale", "square"),
-    Source.ACTIVATION: (
-        *("size", "scale", "sum", "square", "zeros", "non_finite", "slope"),
-        *("cosines", "pairs"),
-    ),
+    Source.ACTIVATION: (*MOMENTS, "slope", "cosines", "pairs"),
     Source.DELTA: ("size", "scale", "square", "non_finite"),
-    Source.INPUT: ("size", "scale", "sum", "square", "zeros", "non_finite"),
-    Source.LABEL: (
-        *("size", "scale", "sum", "square", "zeros", "non_finite"),
-        *("low", "high", "whole", "excess"),
-    ),
+    Source.INPUT: MOMENTS,
+    Source.LABEL: (*MOMENTS, "low", "high", "whole", "excess"),
 }
 
 

@@ -57,7 +57,7 @@ def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
     for name, values in sums.items():
         if name == "scale":
             continue
-        if name in ("low", "high"):
+        if name in ("low", "high", "largest"):
             end = np.minimum if name == "low" else np.maximum
             out[name] = np.full(n, np.inf if name == "low" else -np.inf)
             end.at(out[name], owners, values)
@@ -92,6 +92,14 @@ def std(sums: dict[str, Float]) -> Float:
     return root
 
 
+def relative_spread(sums: dict[str, Float]) -> Float:
+    """Largest difference between two units over max|w|; NaN where there are no units."""
+    spread = sums["spread"]
+    # an all-zero kernel has no spread
+    found = np.where(sums["largest"] > 0.0, spread / sums["largest"], spread)
+    return np.where(spread < 0.0, np.nan, found)
+
+
 def statistics_of(
     source: Source, sums: dict[str, Float], outputs: Float, loss_scale: float
 ) -> dict[Statistic, Float]:
@@ -105,15 +113,14 @@ def statistics_of(
     """
     size = sums["size"]
     if source is Source.WEIGHT:
-        spread = sums["spread"]
         return {
             Statistic.WEIGHT_MEAN: mean(sums),
             Statistic.WEIGHT_STD: std(sums),
             Statistic.WEIGHT_RMS: rms(sums),
-            Statistic.WEIGHT_MAX_ABS: sums["scale"],
+            Statistic.WEIGHT_MAX_ABS: sums["largest"],
             Statistic.WEIGHT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.WEIGHT_NON_FINITE: sums["non_finite"],
-            Statistic.WEIGHT_UNIT_SPREAD: np.where(spread >= 0.0, spread, np.nan),
+            Statistic.WEIGHT_UNIT_SPREAD: relative_spread(sums),
         }
     if source is Source.GRADIENT:
         return {
@@ -121,7 +128,7 @@ def statistics_of(
             Statistic.GRADIENT_STD: std(sums) / loss_scale,
             Statistic.GRADIENT_RMS: rms(sums) / loss_scale,
             Statistic.GRADIENT_NORM: rms(sums) * np.sqrt(size) / loss_scale,
-            Statistic.GRADIENT_MAX_ABS: sums["scale"] / loss_scale,
+            Statistic.GRADIENT_MAX_ABS: sums["largest"] / loss_scale,
             Statistic.GRADIENT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.GRADIENT_NON_FINITE: sums["non_finite"],
         }
@@ -130,7 +137,7 @@ def statistics_of(
             Statistic.INPUT_MEAN: mean(sums),
             Statistic.INPUT_STD: std(sums),
             Statistic.INPUT_RMS: rms(sums),
-            Statistic.INPUT_MAX_ABS: sums["scale"],
+            Statistic.INPUT_MAX_ABS: sums["largest"],
             Statistic.INPUT_NON_FINITE: sums["non_finite"],
         }
     if source is Source.LABEL:
@@ -153,7 +160,7 @@ def statistics_of(
             Statistic.ACTIVATION_MEAN: mean(sums),
             Statistic.ACTIVATION_STD: std(sums),
             Statistic.ACTIVATION_RMS: rms(sums),
-            Statistic.ACTIVATION_MAX_ABS: sums["scale"],
+            Statistic.ACTIVATION_MAX_ABS: sums["largest"],
             Statistic.ACTIVATION_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.ACTIVATION_NON_FINITE: sums["non_finite"],
             Statistic.ACTIVATION_SLOPE: np.where(slope >= 0.0, slope / size, np.nan),

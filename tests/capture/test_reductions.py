@@ -27,7 +27,8 @@ def test_moments_at_any_scale(size, shape):
     assert found["size"] == x.size
     assert found["zeros"] == 1
     assert found["non_finite"] == 0
-    assert found["scale"] == pytest.approx(np.abs(exact).max(), rel=1e-6)
+    assert found["largest"] == pytest.approx(np.abs(exact).max(), rel=1e-6)
+    assert found["scale"] == (1.0 if size == 1.0 else found["largest"])
     assert found["scale"] * found["sum"] == pytest.approx(exact.sum(), rel=1e-4)
     rms = found["scale"] * np.sqrt(found["square"] / found["size"])
     assert rms == pytest.approx(np.sqrt(np.mean(exact**2)), rel=1e-5)
@@ -35,7 +36,7 @@ def test_moments_at_any_scale(size, shape):
 
 def test_all_zero_and_not_finite():
     zero = sums_of(Source.GRADIENT, reductions.gradient_sums, np.zeros((3, 4)))
-    assert (zero["scale"], zero["square"], zero["zeros"]) == (0.0, 0.0, 12.0)
+    assert (zero["largest"], zero["square"], zero["zeros"]) == (0.0, 0.0, 12.0)
     odd = ops.convert_to_tensor([1.0, float("nan"), float("inf"), -float("inf"), 0.0])
     found = sums_of(Source.GRADIENT, reductions.gradient_sums, odd)
     assert (found["non_finite"], found["zeros"], found["size"]) == (3.0, 1.0, 5.0)
@@ -56,7 +57,7 @@ def test_spread_between_units():
         sums_of(Source.WEIGHT, reductions.kernel_sums, w)["spread"]
         for w in (equal, other, np.zeros((3, 5), "float32"))
     ]
-    assert spreads == pytest.approx([0.0, 0.5 / 3.5 * 1.0, 0.0], abs=1e-6)
+    assert spreads == pytest.approx([0.0, 0.5, 0.0], abs=1e-6)
     vector = sums_of(Source.WEIGHT, reductions.vector_sums, np.ones(5), columns=1)
     assert vector["spread"] == -1.0
 
@@ -104,4 +105,65 @@ def test_histogram_leaves_out_what_is_not_finite():
 
 def test_an_empty_batch_has_no_scale():
     found = sums_of(Source.GRADIENT, reductions.gradient_sums, np.zeros((0, 4)))
-    assert (found["size"], found["scale"], found["square"]) == (0.0, 0.0, 0.0)
+    assert (found["size"], found["largest"], found["square"]) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_value_that_is_not_finite_among_zeros_is_not_lost(value):
+    for place in (0, 7, 63):
+        x = np.zeros((8, 8), "float32")
+        x.flat[place] = value
+        found = sums_of(Source.GRADIENT, reductions.gradient_sums, x)
+        assert (found["non_finite"], found["zeros"]) == (1.0, 63.0)
+        assert not np.isfinite(found["square"])
+
+
+@pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
+def test_rectified_outputs_are_summed_as_any_others(size):
+    rng = np.random.default_rng(1)
+    x = (np.maximum(rng.standard_normal((16, 9)), 0.0) * size).astype("float32")
+    x[:, 4] = 0.0
+    some = reductions.examples(ops.convert_to_tensor(x))
+    matrix = reductions.matrix(ops.convert_to_tensor(x))
+    names = FIELDS[Source.ACTIVATION]
+    for rectifies in (True, False):
+        sums = reductions.activation_sums(reductions.step_function, rectifies)
+        found = dict(
+            zip(names, ops.convert_to_numpy(sums(matrix, some)).astype(np.float64), strict=True)
+        )
+        assert found["largest"] == x.max()
+        assert found["zeros"] == np.sum(x == 0.0)
+        assert found["slope"] == np.sum(x > 0.0)
+        rms = found["scale"] * np.sqrt(found["square"] / x.size)
+        assert rms == pytest.approx(np.sqrt(np.mean(x.astype(np.float64) ** 2)), rel=1e-5)
+
+
+def test_sums_asked_together_are_those_asked_alone():
+    rng = np.random.default_rng(2)
+    before, after = (rng.standard_normal((6, 4)).astype("float32") for _ in range(2))
+    parts = [
+        (Source.WEIGHT, reductions.kernel_sums, [0]),
+        (Source.GRADIENT, reductions.gradient_sums, [1]),
+        (Source.UPDATE, reductions.update_sums, [0, 2]),
+    ]
+    for gradient in (rng.standard_normal((6, 4)), np.full((6, 4), 1e-25), np.full((6, 4), np.nan)):
+        given = [before, gradient.astype("float32"), after]
+        matrices = [reductions.matrix(ops.convert_to_tensor(x)) for x in given]
+        sums = reductions.together(*(part for _, part, _ in parts))
+        asked = tuple(matrices[i] for _, _, its in parts for i in its)
+        found = ops.convert_to_numpy(backends.current().each(sums, [asked] * 2)[1])
+        first, second = (half.astype(np.float64).tolist() for half in np.split(found, 2))
+        assert first == pytest.approx(second, nan_ok=True)
+        for source, part, its in parts:
+            names = FIELDS[source]
+            values, first = dict(zip(names, first, strict=False)), first[len(names) :]
+            alone = ops.convert_to_numpy(part(*(matrices[i] for i in its))).astype(np.float64)
+            alone = dict(zip(names, alone.tolist(), strict=True))
+            # together, all are scaled as soon as one must be
+            for power, name in ((1, "sum"), (2, "square")):
+                if name in names:
+                    values[name] *= values["scale"] ** power
+                    alone[name] *= alone["scale"] ** power
+            del values["scale"], alone["scale"]
+            assert values == pytest.approx(alone, rel=1e-5, nan_ok=True)
+        assert first == []

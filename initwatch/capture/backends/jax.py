@@ -35,7 +35,7 @@ from initwatch.capture.backends.protocol import (
     same,
 )
 from initwatch.capture.observer import LOST, Applied, Observer, is_stock, optimizers_of
-from initwatch.capture.reductions import Reduction, alike
+from initwatch.capture.reductions import Reduction, Sums, alike
 
 # Operations that move elements without changing them.
 STRUCTURAL = frozenset(
@@ -341,12 +341,16 @@ class JaxBackend:
     def sum_of_squares(self, x: Any) -> Any:
         return jnp.sum(jnp.square(x))
 
+    def count_zeros(self, x: Any) -> Any:
+        return jnp.sum(x == 0.0, dtype="float32")
+
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return [i for group in alike(arguments, STACKED) for i in group]
 
     def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
         if reduction not in self._jitted:
-            self._jitted[reduction] = jax.jit(reduction), jax.jit(jax.vmap(reduction))
+            many = _of_many(reduction) if isinstance(reduction, Sums) else jax.vmap(reduction)
+            self._jitted[reduction] = jax.jit(reduction), jax.jit(many)
         of_one, of_many = self._jitted[reduction]
         results = []
         for group in alike(arguments, STACKED):
@@ -364,6 +368,21 @@ class JaxBackend:
 
     def flag(self) -> _Flag:
         return _Flag()
+
+
+def _of_many(sums: Sums) -> Callable[..., Any]:
+    """Sums of each of the stacked matrices; a branch under ``vmap`` would run either way."""
+
+    def of_many(*stacked: Any) -> Any:
+        quick, trusted = jax.vmap(lambda *its: _stacked(*sums.quick(*its)))(*stacked)
+        careful = jax.vmap(lambda *its: jnp.stack(sums.careful(*its)))
+        return jax.lax.cond(jnp.all(trusted), lambda: quick, lambda: careful(*stacked))
+
+    return of_many
+
+
+def _stacked(fields: list[Any], trusted: Any) -> tuple[Any, Any]:
+    return jnp.stack(fields), trusted
 
 
 def _tap(number: int) -> Callable[[Any], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -42,6 +41,9 @@ STRUCTURAL = frozenset(
     "ConcatV2 Const Fill Prod GatherV2 StopGradient".split()
 )
 
+# Those of them that keep the elements' order too.
+MOVES = frozenset(["Identity", "IdentityN", "Reshape", "StopGradient"])
+
 # Operations that TensorFlow's graph optimizer merges into the one before them if they are its
 # only reader (batch normalisation or a sum into the ReLU behind it, a bias into its
 # activation). Found by measuring ResNet-20: with a second reader at such a place its weights
@@ -77,6 +79,14 @@ ITERATORS = (tf.data.Iterator, tf.distribute.DistributedIterator)
 # Found by measuring: with the gradient of a batch normalisation's gamma read a second time, the
 # weights of a residual network differ in the last bit after one step.
 REGROUPED = frozenset(["Add", "AddV2", "AddN", "Mul"])
+
+# Readers with which a sum or a product is not regrouped: they are not elementwise. Any other
+# reader is taken for one that may be.
+NOT_REGROUPING = re.compile(
+    r"(Batch)?MatMul(V2|V3)?$|Einsum$|(Conv[23]D|DepthwiseConv2dNative)(Backprop\w+)?$"
+    r"|(Relu|Relu6|Elu|Selu|LeakyRelu)Grad$|FusedBatchNorm(Grad)?V3$|(Max|Avg)Pool(Grad)?$"
+    r"|(Sum|Mean|Shape|ZerosLike|UnsortedSegmentSum|Transpose)$"
+)
 
 
 def _variable(value: Any) -> Any:
@@ -368,9 +378,20 @@ def _can_be_undone(graph: Any, kinds: set[str]) -> bool:
     return True
 
 
+def _readers(x: Any) -> Iterator[Any]:
+    """The operations that read ``x``, or the same elements in the same order."""
+    for operation in x.consumers():
+        if operation.type in MOVES:
+            for given, passed in zip(operation.inputs, operation.outputs, strict=False):
+                if given is x:
+                    yield from _readers(passed)
+        else:
+            yield operation
+
+
 def _behind_moves(x: Any) -> Any:
     """The tensor that ``x`` is the same elements of, in the same order."""
-    while x.op.type in ("Identity", "IdentityN", "Reshape", "StopGradient"):
+    while x.op.type in MOVES:
         x = x.op.inputs[x.value_index if x.op.type == "IdentityN" else 0]
     return x
 
@@ -406,6 +427,7 @@ class TensorFlowBackend:
     def __init__(self) -> None:
         self._once: dict[Reduction, Reduction] = {}
         self._again: dict[tuple[str, int, Any], Callable[..., Any]] = {}
+        self._own: set[str] = set()  # names of the functions of both
 
     def refusal(self, model: Any) -> str | None:
         strategy = model.distribute_strategy
@@ -615,12 +637,18 @@ class TensorFlowBackend:
             return x
         source = _behind_moves(x)
         operation = source.op
-        if operation.type not in REGROUPED:
+        if operation.type not in REGROUPED or all(map(self._reads_only, _readers(source))):
             return x
         # taken again from what went into it, where the optimizer does not look
         inputs = [self._ungrouped(value, operation.type) for value in operation.inputs]
         result = self._operation(operation.type, len(inputs), source.dtype)(*inputs)
         return tf.reshape(result, tf.shape(x)) if x is not source else result
+
+    def _reads_only(self, operation: Any) -> bool:
+        """True for a reader that is not regrouped with what it reads: some, and all of ours."""
+        if operation.type in ("PartitionedCall", "StatefulPartitionedCall"):
+            return operation.get_attr("f").name in self._own
+        return bool(NOT_REGROUPING.match(operation.type))
 
     def _ungrouped(self, x: Any, kind: str) -> Any:
         """``x``, or ``x`` taken again if it belongs to the group of sums or of products read."""
@@ -632,13 +660,20 @@ class TensorFlowBackend:
         """The sum or product of ``arity`` tensors, as a function that is never inlined."""
         key = (kind, arity, dtype)
         if key not in self._again:
-            self._again[key] = tf.function(
-                (lambda *terms: tf.multiply(*terms)) if kind == "Mul" else _sum,
-                input_signature=[tf.TensorSpec(None, dtype)] * arity,
-                autograph=False,
-                experimental_attributes={"_noinline": True},
-            )
+            function = tf.multiply if kind == "Mul" else _sum
+            self._again[key] = self._never_inlined(function, [tf.TensorSpec(None, dtype)] * arity)
         return self._again[key]
+
+    def _never_inlined(self, function: Callable[..., Any], signature: list[Any]) -> Any:
+        """A function that stays one in the graph of the step."""
+        made = tf.function(
+            lambda *tensors: function(*tensors),
+            input_signature=signature,
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+        )
+        self._own.add(made.get_concrete_function().function_def.signature.name)
+        return made
 
     def logits_of(self, prediction: Any) -> Any:
         known = getattr(prediction, "_keras_logits", None)
@@ -650,25 +685,24 @@ class TensorFlowBackend:
         # half the sum; reduce_sum(square(x)) writes the squares first
         return 2.0 * tf.nn.l2_loss(x)
 
+    def count_zeros(self, x: Any) -> Any:
+        # a comparison's bools would be written, cast and written again before they are summed
+        return tf.cast(tf.size(x), tf.float32) - self.sum_of_squares(tf.sign(x))
+
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return list(range(len(arguments)))
 
     def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
-        once = self._traced_once(reduction)
+        once = self._traced_once(reduction, len(arguments[0]))
         results = [once(*matrices) for matrices in arguments]
         return self.order(arguments), tf.concat(results, axis=0)
 
-    def _traced_once(self, reduction: Reduction) -> Reduction:
+    def _traced_once(self, reduction: Reduction, taken: int) -> Reduction:
         if reduction not in self._once:
-            taken = len(inspect.signature(reduction).parameters)
             # not inlined: else every tensor adds some thirty nodes to what TensorFlow must
             # optimize before the first step
-            self._once[reduction] = tf.function(
-                reduction,
-                input_signature=[tf.TensorSpec([None, None], tf.float32)] * taken,
-                autograph=False,
-                experimental_attributes={"_noinline": True},
-            )
+            signature = [tf.TensorSpec([None, None], tf.float32)] * taken
+            self._once[reduction] = self._never_inlined(reduction, signature)
         return self._once[reduction]
 
     def outbox(self, rows: int) -> _Outbox:
