@@ -101,6 +101,14 @@ def _variable(value: Any) -> Any:
     return variable
 
 
+def _value(variable: Any) -> NDArray[Any]:
+    """What it holds; without the detours of ``variable.numpy()``."""
+    value: NDArray[Any] = tf.raw_ops.ReadVariableOp(
+        resource=variable.handle, dtype=variable.dtype
+    ).numpy()
+    return value
+
+
 class _Outbox:
     """Shift registers [rows, replicas, width], one a name, and a count of the rows sent."""
 
@@ -126,16 +134,17 @@ class _Outbox:
                 # also a step traced anew for other data, with other things to say
                 register = _variable(np.zeros(shape, values.dtype.as_numpy_dtype))
                 self._registers[name] = register
-            register.assign(tf.concat([register[1:], values[None]], axis=0))
+            older = [register[1:]] if self._rows > 1 else []
+            register.assign(tf.concat([*older, values[None]], axis=0))
         self._count.assign_add(tf.ones_like(self._count))
 
     def take(self) -> list[Mapping[str, NDArray[Any]]]:
-        total = int(self._count.numpy())
+        total = int(_value(self._count))
         fresh = min(total - self._taken, self._rows)
         self._taken = total
         if fresh <= 0:
             return []
-        values = {name: register.numpy()[-fresh:] for name, register in self._registers.items()}
+        values = {name: _value(register)[-fresh:] for name, register in self._registers.items()}
         return [{name: rows[i] for name, rows in values.items()} for i in range(fresh)]
 
 
@@ -157,9 +166,12 @@ class _Flag:
 
     def __init__(self) -> None:
         self._variable = _variable(False)
+        self._set = False
 
     def set(self, value: bool) -> None:
-        self._variable.assign(value)
+        if value is not self._set:
+            self._variable.assign(value)
+            self._set = value
 
     def value(self) -> Any:
         return self._variable.read_value()
