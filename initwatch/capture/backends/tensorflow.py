@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
@@ -185,6 +186,7 @@ class _Rehearsal:
     def __init__(self, model: Any, graph: Any, iterator: Any, always: bool) -> None:
         self.always = always
         self._graph = graph
+        self._own_is_traced = False
         self._steps = int(model.steps_per_execution)
         self._batches: list[Any] = []
         self._strategy = model.distribute_strategy
@@ -202,6 +204,9 @@ class _Rehearsal:
         self._batches, broken = drawn(args[0], self._steps)
         if not self._batches:
             return None
+        if not self._own_is_traced and not self._distributed:
+            ours = _beside(ours, partial(_traced, own, *args))
+        self._own_is_traced = True
         done = _both(self._graph, ours, own, self._replay)
         if broken is not None:
             raise broken
@@ -313,6 +318,25 @@ def _both(
         for a, b in zip(after, _values(handles), strict=True)
     )
     return Rehearsed(result, equal, failure)
+
+
+def _beside(ours: TrainFunction, trace: Callable[[], Any]) -> TrainFunction:
+    """``ours``, running in a thread of its own while the user's step is traced in this one.
+
+    The first run is spent in TensorFlow's optimizers, which leave Python to the tracing.
+    """
+    if context.context().device_name:
+        return ours  # a scope around ``fit``, which another thread would not be in
+
+    def run(*args: Any) -> Any:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(ours, *args)
+            # whatever is wrong with the user's step, its own run says it, and to the user
+            with suppress(Exception):
+                trace()
+            return running.result()
+
+    return run
 
 
 @contextmanager
