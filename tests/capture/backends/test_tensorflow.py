@@ -1,11 +1,15 @@
 """What only TensorFlow has: a tape to compare with, XLA or not, strategies, side effects."""
 
+import contextlib
+import threading
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import initwatch
+from initwatch.capture import reductions
 from initwatch.capture.backends.tensorflow import BACKEND
 from initwatch.records import Statistic
 from tests.capture import models
@@ -324,3 +328,57 @@ def test_a_strategy_that_is_not_known_is_refused_in_words():
     refusal = BACKEND.refusal(model)
     assert refusal.startswith("training under OneOfTwo with 2 replicas is not observed")
     assert "MirroredStrategy is" in refusal
+
+
+class Traced(keras.Model):
+    """Notes the threads in which Python traces its step."""
+
+    def train_step(self, data):
+        self.threads.append(threading.current_thread())
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("device", [None, "CPU:0"])
+def test_the_users_step_is_traced_once_and_in_the_thread_of_fit(device):
+    """It is traced while ours runs beside it; under a scope of the thread's one after the other."""
+    threads, weights = [], []
+    for callbacks in ([], [initwatch.InitWatch(console=False)]):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        model = Traced(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, "relu")(inputs)))
+        model.__dict__["threads"] = []
+        model.compile("adam", "mse")
+        x = np.random.default_rng(0).standard_normal((64, 4)).astype("float32")
+        with tf.device(device) if device else contextlib.nullcontext():
+            model.fit(x, x[:, :2], batch_size=8, verbose=0, callbacks=callbacks)
+        threads.append(model.threads)
+        weights.append([np.array(w) for w in model.weights])
+    plain, watched = threads
+    assert len(watched) == len(plain) + 1  # ours
+    assert set(watched) == {threading.main_thread()}
+    assert callbacks[0].report.problems == []
+    for one, other in zip(*weights, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_sum_is_taken_again_only_for_readers_that_regroup_it():
+    backend = BACKEND
+
+    @tf.function(autograph=False)
+    def step(a, b):
+        alone = a + b
+        tf.matmul(alone, a)
+        chained = a + b
+        tf.identity(chained) + a
+        again = backend.apart(chained)
+        assert backend.apart(alone) is alone
+        assert again is not chained
+        assert again.op.type == "PartitionedCall"
+        # our own reading of it is no reader that regroups
+        product = a * b
+        backend.each(reductions.delta_sums, [(product,)])
+        assert backend.apart(product) is product
+        return again, chained
+
+    found, expected = step(tf.ones((3, 3)), tf.fill((3, 3), 2.0))
+    assert np.array_equal(found, expected)
