@@ -27,7 +27,7 @@ Reduction = Callable[..., Tensor]  # a function, or Sums
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws by default
 HISTOGRAM_WIDTH = HISTOGRAM_BINS + 2  # lowest, highest, counts
 EXAMPLES = 4  # of which cosines are taken: six pairs
-_TINY = 1e-37  # below the smallest normal float32 (1.2e-38) a reciprocal overflows
+_TINY = 1e-37  # just above the smallest normal float32, 1.2e-38
 # sums of squares in between lost nothing: what of 1e8 elements fell below 1.2e-38 is below 1e-29
 _SAFE = (1e-25, 1e37)
 
@@ -136,8 +136,8 @@ def largest(x: Tensor) -> Tensor:
 
 
 def shrunk(x: Tensor, scale: Tensor) -> Tensor:
-    """The quotient x / scale; 0 where scale is."""
-    return x * ops.where(scale > _TINY, 1.0 / ops.maximum(scale, _TINY), 0.0)
+    """The quotient x / scale; 0 where all of x is."""
+    return x / ops.maximum(scale, _TINY)
 
 
 def is_safe(square: Tensor) -> Tensor:
@@ -181,33 +181,30 @@ def _scaled_moments(x: Tensor) -> list[Tensor]:
 
 
 def _spread(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest difference between two units, one a column, and max|x|."""
+    """The largest difference between two units, one a column (-1: there is but one), and max|x|."""
     if 0 in x.shape:
-        return ops.zeros((), "float32"), ops.zeros((), "float32")
+        return -ops.ones((), "float32"), ops.zeros((), "float32")
+    if x.shape[1] == 1:
+        return -ops.ones((), "float32"), largest(x)
     high, low = ops.max(x, axis=1), ops.min(x, axis=1)
-    return ops.max(high - low), ops.maximum(ops.max(high), -ops.min(low))
+    spread = ops.max(high - low)
+    if x.shape[1] is None:
+        spread = ops.where(ops.shape(x)[1] > 1, spread, -1.0)
+    return spread, ops.maximum(ops.max(high), -ops.min(low))
 
 
-def _quick_kernel(x: Tensor) -> tuple[list[Tensor], Tensor]:
+def _quick_weight(x: Tensor) -> tuple[list[Tensor], Tensor]:
     spread, most = _spread(x)
     fields, trusted = _moments(x, most, count_zeros(x))
     return [*fields, spread], trusted
-
-
-def _quick_vector(x: Tensor) -> tuple[list[Tensor], Tensor]:
-    fields, trusted = _quick_gradient(x)
-    return [*fields, -ops.ones_like(fields[0])], trusted
 
 
 def _quick_gradient(x: Tensor) -> tuple[list[Tensor], Tensor]:
     return _moments(x, largest(x), count_zeros(x))
 
 
-# moments of a kernel, and its spread
-kernel_sums = Sums(_quick_kernel, lambda x: [*_scaled_moments(x), _spread(x)[0]])
-
-# moments of a variable without units; its spread is -1
-vector_sums = Sums(_quick_vector, lambda x: [*_scaled_moments(x), -ops.ones((), "float32")])
+# moments of a variable, and its spread
+weight_sums = Sums(_quick_weight, lambda x: [*_scaled_moments(x), _spread(x)[0]])
 
 # moments
 gradient_sums = Sums(_quick_gradient, _scaled_moments)

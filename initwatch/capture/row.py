@@ -264,8 +264,7 @@ def _add_applied(
         columns = units.get(id(variable), 1)
         is_kernel = columns > 1
         weights, moved = (reductions.matrix(value, columns) for value in (before, after))
-        of_weights = reductions.kernel_sums if is_kernel else reductions.vector_sums
-        parts: list[_Part] = [(Source.WEIGHT, of_weights, (weights,))]
+        parts: list[_Part] = [(Source.WEIGHT, reductions.weight_sums, (weights,))]
         if is_kernel:
             asked.draw(Source.WEIGHT, index, weights)
         if gradient is not None:

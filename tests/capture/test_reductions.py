@@ -54,11 +54,11 @@ def test_spread_between_units():
     other = equal.copy()
     other[2, 4] += 0.5
     spreads = [
-        sums_of(Source.WEIGHT, reductions.kernel_sums, w)["spread"]
+        sums_of(Source.WEIGHT, reductions.weight_sums, w)["spread"]
         for w in (equal, other, np.zeros((3, 5), "float32"))
     ]
     assert spreads == pytest.approx([0.0, 0.5, 0.0], abs=1e-6)
-    vector = sums_of(Source.WEIGHT, reductions.vector_sums, np.ones(5), columns=1)
+    vector = sums_of(Source.WEIGHT, reductions.weight_sums, np.ones(5), columns=1)
     assert vector["spread"] == -1.0
 
 
@@ -142,7 +142,7 @@ def test_sums_asked_together_are_those_asked_alone():
     rng = np.random.default_rng(2)
     before, after = (rng.standard_normal((6, 4)).astype("float32") for _ in range(2))
     parts = [
-        (Source.WEIGHT, reductions.kernel_sums, [0]),
+        (Source.WEIGHT, reductions.weight_sums, [0]),
         (Source.GRADIENT, reductions.gradient_sums, [1]),
         (Source.UPDATE, reductions.update_sums, [0, 2]),
     ]
