@@ -266,10 +266,10 @@ class Watch:
         grave = {finding.code for finding in self._engine.findings if finding.severity != "info"}
         return [item for item in advice if grave & set(item.codes)]
 
-    def _measured_again(self) -> History | None:
-        """One step on the newest batches with the weights as they are; it leaves no trace."""
+    def _measured_again(self, steps: int = 1) -> History | None:
+        """Steps on the newest batches with the weights as they are; they leave no trace."""
         assert self._session is not None
-        return _as_history(self._session.probe())
+        return _as_history(self._session.probe(steps))
 
     def _announce(self, changed: bool = False) -> None:
         """Tells what was found to those who wait for advice that has been measured.

@@ -269,8 +269,16 @@ class Alternatives:
         return _compared(item, self._as_it_is(), self._in_copy(exchange, history))
 
     def _in_copy(self, exchange: copies.Exchange, history: History) -> _Outcome:
-        with copies.copied(self._model, exchange, keep=not diverged(history)) as copy:
+        # the first step may have ruined the weights before a second one shows it
+        keep = not diverged(history) and _are_finite(self._model)
+        with copies.copied(self._model, exchange, keep=keep) as copy:
             return self._outcome(self._lab.elsewhere(copy, STEPS + 1))
+
+
+def _are_finite(model: keras.Model) -> bool:
+    """True if no weight is NaN or infinite."""
+    weights = (keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables)
+    return all(bool(np.isfinite(values).all()) for values in weights)
 
 
 class CannotTryError(Exception):

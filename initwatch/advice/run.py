@@ -118,7 +118,7 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
     if weights == 0 and not grown and source is not None:
         # the weights that met this batch were finite: what is not came with the batch
         # some ReLUs turn NaN into 0: then only the gradient of the first weights shows it
-        if (outputs and source.path in finding.layers) or finding.layers == [source.path]:
+        if (outputs and _begins_at(source.path, history)) or finding.layers == [source.path]:
             return [_mend_data("x", "inputs", finding)]
         if outputs == 0:
             return [_mend_data("y", "labels", finding)]
@@ -134,6 +134,13 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
         ),
         clip_norm(finding, training),
     ]
+
+
+def _begins_at(path: str, history: History) -> bool:
+    """True if the newest output of this layer is not finite, or cannot be told."""
+    column = [layer.path for layer in history.layers].index(path)
+    counts = history.series[Statistic.ACTIVATION_NON_FINITE][-1]
+    return bool(counts[column] != 0.0)
 
 
 def _mend_data(name: str, what: str, finding: Finding) -> Advice:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -33,8 +33,13 @@ from initwatch.records import Advice, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import MAX_MEAN_SHARE, TEXTBOOK, sigma_w2
 from initwatch.theory.quadrature import expectation, mean_square
 
-# Measures one step with the weights the model has now; None if that cannot be done.
-Measure = Callable[[], History | None]
+
+class Measure(Protocol):
+    """Measures steps with the weights the model has now; None if that cannot be done."""
+
+    def __call__(self, steps: int = 1) -> History | None: ...
+
+
 Assignment = dict[str, tuple[Any, str]]  # variable -> (initializer, code to paste)
 
 # ln of an RMS ratio. Two draws of one initializer differ by this much and less: at width 64 and
@@ -54,6 +59,11 @@ FAR_OFF = 4.0  # in variance: a factor of two in standard deviation
 LSUV = "LSUV"
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
+# 1 - cosine of what the last hidden layer makes of two examples, against the first's: below, they
+# are the same to it (the limits of IW103), and no scale of the weights brings them apart again.
+ALIKE, APART_AT_FIRST = 1e-4, 1e-2
+# Steps that weights must stand in a network that had no finite loss with those it was given.
+STEPS = 8
 # Weights that a few steps have made ten times what they were are the updates' doing.
 RUINED = 10.0
 
@@ -70,6 +80,7 @@ class Signals:
         loss: the step's loss.
         excess: ln(loss / that of a constant guess), 0 below it or where that is not known.
         equal: hidden kernels whose units are all the same.
+        alike: True if the last hidden layer no longer tells examples apart.
         slope: change of ln(RMS delta) per layer towards the output; NaN where there is no trend.
     """
 
@@ -79,13 +90,14 @@ class Signals:
     loss: float
     excess: float
     equal: int
+    alike: bool
     slope: float
 
     @property
     def cost(self) -> float:
         """The worse of the two signals, and how wild the first guess is: ln of an RMS ratio."""
         worst = max(self.forward, self.backward, self.saturation, self.excess)
-        return worst if np.isfinite(worst) and not self.equal else np.inf
+        return worst if np.isfinite(worst) and not self.equal and not self.alike else np.inf
 
 
 def signals(history: History, row: int = -1) -> Signals:
@@ -117,8 +129,17 @@ def signals(history: History, row: int = -1) -> Signals:
         loss,
         excess,
         equal,
+        _alike(history, row, columns),
         gain.slope(history, row),
     )
+
+
+def _alike(history: History, row: int, columns: list[int]) -> bool:
+    if Statistic.ACTIVATION_SIMILARITY not in history.series:
+        return False
+    similarity = history.series[Statistic.ACTIVATION_SIMILARITY][row, columns]
+    apart = 1.0 - similarity[np.isfinite(similarity)]
+    return bool(len(apart) and apart[0] >= APART_AT_FIRST and apart[-1] < ALIKE * apart[0])
 
 
 def _saturation(history: History, row: int) -> float:
@@ -181,7 +202,7 @@ def try_out(
         model: its weights are put back, bit for bit.
         advice: from ``advise``; kinds other than initializer stay as they are.
         history: what was measured so far.
-        measure: one measured step.
+        measure: measured steps.
         spare: paths of variables that are not to be drawn anew.
         mends: what is advised is applied in the middle of this training: what its steps have
             already ruined in other layers is then among it, to be drawn as it was at first.
@@ -219,17 +240,40 @@ def try_out(
         margin = _scatter(chosen, history)
         picked = _best(outcomes, margin)
         best = _with_even_delta(picked, chosen, variables, before, measure, margin)
+        helps = best.signals.cost <= min(now.cost - MARGIN, MOST)
+        lasts = True
+        if helps and not np.isfinite(now.loss):
+            _draw(variables, best.assignment)
+            course = measure(STEPS)
+            lasts = course is None or bool(np.isfinite(course.losses).all())
     figures = figures_of(now, best.signals)
-    if not best.signals.cost <= min(now.cost - MARGIN, MOST):
+    if not (helps and lasts):
         if proposed:
             return list(advice)
-        paths = [item.layer for item in chosen]
-        reason = (
-            f"Of {len(outcomes)} initializers drawn and measured on a batch of yours none keeps "
-            "the signals more even than they are; normalising each layer holds them whatever the "
-            "weights are (Ioffe & Szegedy 2015)."
+        found = f"Of {len(outcomes)} initializers drawn and measured on a batch of yours "
+        found += (
+            "none keeps the signals more even than they are"
+            if lasts
+            else f"the best loses its finite loss again within {STEPS} steps"
         )
-        return [*others, weights.normalize(paths, chosen[0].codes, reason)]
+        paths = [item.layer for item in chosen]
+        keep = f"{found}; normalising each layer holds them whatever the weights are "
+        normalized = weights.normalize(paths, chosen[0].codes, f"{keep}(Ioffe & Szegedy 2015).")
+        if np.isfinite(now.loss):
+            return [*others, normalized]
+        # what overflows in its first steps whatever the weights are grows too fast itself
+        names = {
+            layer.path: layer.activation.name
+            for layer in history.layers
+            if layer.activation and not layer.activation.rectifies and not layer.is_output
+        }
+        reason = f"{found}; ReLU grows no faster than its input (He et al. 2015, eq. 10)."
+        exchange = [
+            weights.rectify(path, names[path], chosen[0].codes, reason)
+            for path in dict.fromkeys(paths)
+            if names.get(path, "linear") != "linear"
+        ]
+        return [*others, *exchange, normalized]
     tuning = ""
     if best.factor != 1.0:
         tuning = (

@@ -177,25 +177,27 @@ def _change_activation(stack: PlainStack, best: Candidate, codes: tuple[str, ...
         f"{chi:.2g} a layer. ReLU with He weights keeps it at 1 (He et al. 2015, eq. 10)."
     )
     paths = list(dict.fromkeys(layer.path for layer in stack.layers))
-    exchange = [
-        Advice(
-            layer=path,
-            kind="activation",
-            current=name,
-            suggested="relu",
-            code='activation="relu", kernel_initializer="he_normal"',
-            predicted={
-                "gradient_left_before": _left(stack.theory.log_backward),
-                "gradient_left_best_initializer": _left(best.stack.log_backward),
-                "gradient_left_after": 1.0,
-            },
-            reason=reason,
-            codes=codes,
-        )
-        for path in paths
-    ]
+    predicted = {
+        "gradient_left_before": _left(stack.theory.log_backward),
+        "gradient_left_best_initializer": _left(best.stack.log_backward),
+        "gradient_left_after": 1.0,
+    }
     keep = f"Or keep {name} and normalise in front of it in every layer (Ioffe & Szegedy 2015)."
+    exchange = [replace(rectify(path, name, codes, reason), predicted=predicted) for path in paths]
     return [*exchange, normalize(paths, codes, keep)]
+
+
+def rectify(path: str, name: str, codes: tuple[str, ...], reason: str) -> Advice:
+    """ReLU in place of the activation ``name`` of one layer."""
+    return Advice(
+        layer=path,
+        kind="activation",
+        current=name,
+        suggested="relu",
+        code='activation="relu", kernel_initializer="he_normal"',
+        reason=reason,
+        codes=codes,
+    )
 
 
 _RECURRENT = frozenset(["RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional"])

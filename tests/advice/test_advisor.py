@@ -424,3 +424,15 @@ def change_rate_of(code, rate="0.01"):
         reason=code,
         codes=(code,),
     )
+
+
+def test_an_activation_that_overflows_whatever_the_weights_is_exchanged():
+    """Data and weights are sound, and so is the first layer's output."""
+    hidden = [layers.Dense(24, activation="exponential", name=f"hidden_{i}") for i in range(7)]
+    _, report = run(hidden)
+    assert "IW203" in {finding.code for finding in report.findings}
+    first = report.advice[0]
+    assert (first.kind, first.current, first.suggested) == ("activation", "exponential", "relu")
+    assert first.measured["loss_after_8_steps_before"] == np.inf
+    assert first.measured["loss_after_8_steps_after"] < np.log(CLASSES)
+    assert all(item.kind not in ("data", "initializer") for item in report.advice)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from initwatch.advice.trial import MARGIN, figures_of, is_decisive, signals, try_out
+from initwatch.advice.trial import MARGIN, STEPS, figures_of, is_decisive, signals, try_out
 from initwatch.advice.weights import mend_signal
 from initwatch.diagnosis.rules.initializer_mismatch import InitializerMismatch
 from initwatch.records import Advice, Statistic
@@ -43,6 +43,18 @@ def test_equal_units_and_dead_layers_are_beyond_all_cost():
     assert signals(with_series(history(GOOD), {Statistic.ACTIVATION_STD: np.zeros_like})).cost == (
         np.inf
     )
+
+
+def test_a_last_layer_that_tells_no_examples_apart_is_beyond_all_cost():
+    def fading(last):
+        return {
+            Statistic.ACTIVATION_SIMILARITY: lambda rows: np.broadcast_to(
+                1.0 - np.geomspace(0.2, last, rows.shape[1]), rows.shape
+            )
+        }
+
+    assert signals(with_series(history(GOOD), fading(1e-7))).cost == np.inf
+    assert signals(with_series(history(GOOD), fading(1e-2))).cost < 1.5
 
 
 def test_layers_that_are_not_read_are_left_out_and_numbers_that_are_none_are_not():
@@ -121,7 +133,8 @@ class Measured:
     def __init__(self, model, *planned):
         self.model, self.planned, self.seen = model, list(planned), []
 
-    def __call__(self):
+    def __call__(self, steps=1):
+        self.asked = steps
         self.seen.append([np.array(w) for w in self.model.get_weights()])
         return self.planned.pop(0) if len(self.planned) > 1 else self.planned[0]
 
@@ -155,6 +168,37 @@ def test_what_does_not_help_is_not_advised():
     out = try_out(model, advice_for(given), given, Measured(model, given, given))
     assert [item.kind for item in out] == ["normalization"]
     assert "none keeps the signals more even" in out[0].reason
+
+
+def with_activation(given, name):
+    """The history of layers that have another activation."""
+    layers = mlp_history(DEPTH, name, 1.0, width=WIDTH, rows=1).layers
+    return dataclasses.replace(given, layers=layers)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_weights_that_lose_a_finite_loss_again_are_not_advised(lasts):
+    """What had no finite loss must keep it for some steps, not for one."""
+    good = with_activation(history(GOOD), "softplus")
+    given = with_losses(good, [np.nan], trivial=2.3)
+    model = model_of(given.layers)
+    course = with_losses(good, [2.0 if lasts else np.nan], trivial=2.3)
+
+    def measure(steps=1):
+        if steps == STEPS:
+            return course
+        # the model's own weights come first
+        return given if not asked.append(steps) and len(asked) == 1 else good
+
+    asked = []
+    out = try_out(model, advice_for(given), given, measure)
+    if lasts:
+        assert {item.kind for item in out} == {"initializer"}
+        return
+    assert [item.kind for item in out] == ["activation"] * DEPTH + ["normalization"]
+    assert out[0].code == 'activation="relu", kernel_initializer="he_normal"'
+    assert out[0].current == "softplus"
+    assert f"the best loses its finite loss again within {STEPS} steps" in out[0].reason
 
 
 def test_without_a_measurement_advice_stays_as_it_is():
