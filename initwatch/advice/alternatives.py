@@ -20,10 +20,9 @@ from initwatch.advice import copies
 from initwatch.advice.pretrained import drawn_anew, not_as_drawn
 from initwatch.advice.reinitialize import begin_anew, inner_optimizer
 from initwatch.advice.run import diverged
-from initwatch.advice.trial import MARGIN, Signals, figures_of, signals
+from initwatch.advice.trial import MARGIN, STEPS, Signals, figures_of, signals
 from initwatch.records import Advice, History, LayerSpec
 
-STEPS = 8  # training steps that each rehearsal takes
 # Smith 2017, sec. 3.3 looks at a range of rates; these and the present one are tried.
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # The smallest rate whose loss falls so far, as a share of the best one's, has something in hand.
@@ -174,7 +173,7 @@ class Alternatives:
             made: NDArray[Any] = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-7)
             return made
 
-        ruined = diverged(history)
+        ruined = self._is_ruined(history)
         with _as_it_began(self._model, history) if ruined else nullcontext():
             after = self._outcome(self._lab.here(STEPS + 1, standardized))
             if not touched:
@@ -269,16 +268,13 @@ class Alternatives:
         return _compared(item, self._as_it_is(), self._in_copy(exchange, history))
 
     def _in_copy(self, exchange: copies.Exchange, history: History) -> _Outcome:
-        # the first step may have ruined the weights before a second one shows it
-        keep = not diverged(history) and _are_finite(self._model)
-        with copies.copied(self._model, exchange, keep=keep) as copy:
+        with copies.copied(self._model, exchange, keep=not self._is_ruined(history)) as copy:
             return self._outcome(self._lab.elsewhere(copy, STEPS + 1))
 
-
-def _are_finite(model: keras.Model) -> bool:
-    """True if no weight is NaN or infinite."""
-    weights = (keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables)
-    return all(bool(np.isfinite(values).all()) for values in weights)
+    def _is_ruined(self, history: History) -> bool:
+        """True if steps have driven weights out of range; the newest, behind the history, too."""
+        weights = map(keras.ops.convert_to_numpy, self._model.trainable_variables)
+        return diverged(history) or not all(np.isfinite(values).all() for values in weights)
 
 
 class CannotTryError(Exception):

@@ -62,7 +62,7 @@ LSUV_TRIES = 10
 # 1 - cosine of what the last hidden layer makes of two examples, against the first's: below, they
 # are the same to it (the limits of IW103), and no scale of the weights brings them apart again.
 ALIKE, APART_AT_FIRST = 1e-4, 1e-2
-# Steps that weights must stand in a network that had no finite loss with those it was given.
+# Training steps that a rehearsal takes; so long weights must give a finite loss that had none.
 STEPS = 8
 # Weights that a few steps have made ten times what they were are the updates' doing.
 RUINED = 10.0
@@ -250,30 +250,11 @@ def try_out(
     if not (helps and lasts):
         if proposed:
             return list(advice)
-        found = f"Of {len(outcomes)} initializers drawn and measured on a batch of yours "
-        found += (
-            "none keeps the signals more even than they are"
-            if lasts
-            else f"the best loses its finite loss again within {STEPS} steps"
-        )
-        paths = [item.layer for item in chosen]
-        keep = f"{found}; normalising each layer holds them whatever the weights are "
-        normalized = weights.normalize(paths, chosen[0].codes, f"{keep}(Ioffe & Szegedy 2015).")
-        if np.isfinite(now.loss):
-            return [*others, normalized]
-        # what overflows in its first steps whatever the weights are grows too fast itself
-        names = {
-            layer.path: layer.activation.name
-            for layer in history.layers
-            if layer.activation and not layer.activation.rectifies and not layer.is_output
-        }
-        reason = f"{found}; ReLU grows no faster than its input (He et al. 2015, eq. 10)."
-        exchange = [
-            weights.rectify(path, names[path], chosen[0].codes, reason)
-            for path in dict.fromkeys(paths)
-            if names.get(path, "linear") != "linear"
-        ]
-        return [*others, *exchange, normalized]
+        tried = f"Of {len(outcomes)} initializers drawn and measured on a batch of yours "
+        why = "none keeps the signals more even than they are"
+        if not lasts:
+            why = f"the best loses its finite loss again within {STEPS} steps"
+        return [*others, *_otherwise(chosen, history, tried + why, np.isfinite(now.loss))]
     tuning = ""
     if best.factor != 1.0:
         tuning = (
@@ -294,6 +275,28 @@ def try_out(
             reason += tuning
         out.append(replace(item, suggested=suggested, code=code, measured=figures, reason=reason))
     return [*weights.predicted_again(out, history, _variances(out, history.layers)), *others]
+
+
+def _otherwise(advice: Sequence[Advice], history: History, why: str, finite: bool) -> list[Advice]:
+    """For layers that no initializer helps; ``finite``: their network has a finite loss."""
+    paths, codes = list(dict.fromkeys(item.layer for item in advice)), advice[0].codes
+    keep = f"{why}; normalising each layer holds them whatever the weights are"
+    normalized = weights.normalize(paths, codes, f"{keep} (Ioffe & Szegedy 2015).")
+    if finite:
+        return [normalized]
+    # what overflows in its first steps whatever the weights are grows too fast itself
+    names = {
+        layer.path: layer.activation.name
+        for layer in history.layers
+        if layer.activation and not layer.activation.rectifies and not layer.is_output
+    }
+    reason = f"{why}; ReLU grows no faster than its input (He et al. 2015, eq. 10)."
+    exchange = [
+        weights.rectify(path, names[path], codes, reason)
+        for path in paths
+        if names.get(path, "linear") != "linear"
+    ]
+    return [*exchange, normalized]
 
 
 def _variances(advice: Sequence[Advice], layers: Sequence[LayerSpec]) -> dict[str, float]:
