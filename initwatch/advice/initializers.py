@@ -119,6 +119,14 @@ def initializer_for(family: str, scale: float, kernel: Kernel) -> tuple[Any, str
     return chosen(seed=seed), f"{argument}=keras.initializers.{chosen.__name__}()"
 
 
+def orthogonal(kernel: Kernel) -> tuple[Any, str]:
+    """(initializer, code to paste): Keras's orthogonal weights as they are, gain 1."""
+    return (
+        keras.initializers.Orthogonal(seed=seed_of(kernel.variable)),
+        f"{kernel.argument}=keras.initializers.Orthogonal()",
+    )
+
+
 def orthogonal_for(gain: float, kernel: Kernel) -> tuple[Any, str]:
     """(initializer, code to paste): orthogonal weights with gain^2 / fan_in a weight.
 

@@ -118,19 +118,21 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
     if weights == 0 and not grown and source is not None:
         # the weights that met this batch were finite: what is not came with the batch
         # some ReLUs turn NaN into 0: then only the gradient of the first weights shows it
-        if (outputs and _begins_at(source.path, history)) or finding.layers == [source.path]:
+        first = (outputs and _begins_at(source.path, history)) or finding.layers == [source.path]
+        if first and not _inputs_are_finite(history):
             return [_mend_data("x", "inputs", finding)]
         if outputs == 0:
             return [_mend_data("y", "labels", finding)]
     if finding.step == int(history.steps[0]):
         path = finding.layers[0] if finding.layers else ""
         return [scale_input(finding, path)]
+    doubt = " (unless the data holds NaN in places: np.isfinite(x).all() tells)"
     return [
         other_rate(
             finding,
             training,
-            "The first steps were finite, so the updates drove the weights out of range "
-            "(unless the data holds NaN in places: np.isfinite(x).all() tells).",
+            "The first steps were finite, so the updates drove the weights out of range"
+            f"{'' if _inputs_are_finite(history) else doubt}.",
         ),
         clip_norm(finding, training),
     ]
@@ -141,6 +143,12 @@ def _begins_at(path: str, history: History) -> bool:
     column = [layer.path for layer in history.layers].index(path)
     counts = history.series[Statistic.ACTIVATION_NON_FINITE][-1]
     return bool(counts[column] != 0.0)
+
+
+def _inputs_are_finite(history: History) -> bool:
+    """True if no element of the newest batch's inputs is NaN or infinite; False if not known."""
+    counts = history.series.get(Statistic.INPUT_NON_FINITE, np.zeros((1, 0)))[-1]
+    return bool(len(counts) and (counts == 0.0).all())
 
 
 def _mend_data(name: str, what: str, finding: Finding) -> Advice:

@@ -28,7 +28,8 @@ from initwatch.advice.initializers import (
 )
 from initwatch.advice.pretrained import origins_of
 from initwatch.advice.reinitialize import owners
-from initwatch.diagnosis import depth
+from initwatch.diagnosis import depth, updates
+from initwatch.diagnosis.sensitivity import sensitivity
 from initwatch.records import Advice, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import MAX_MEAN_SHARE, TEXTBOOK, sigma_w2
 from initwatch.theory.quadrature import expectation, mean_square
@@ -62,6 +63,8 @@ LSUV_TRIES = 10
 # 1 - cosine of what the last hidden layer makes of two examples, against the first's: below, they
 # are the same to it (the limits of IW103), and no scale of the weights brings them apart again.
 ALIKE, APART_AT_FIRST = 1e-4, 1e-2
+# Healthy networks begin with a sensitivity of SENSITIVE_HEALTHY and less (tests.bench.zoo.figures).
+SENSITIVE = 100.0
 # Training steps that a rehearsal takes; so long weights must give a finite loss that had none.
 STEPS = 8
 # Weights that a few steps have made ten times what they were are the updates' doing.
@@ -82,6 +85,7 @@ class Signals:
         equal: hidden kernels whose units are all the same.
         alike: True if the last hidden layer no longer tells examples apart.
         slope: change of ln(RMS delta) per layer towards the output; NaN where there is no trend.
+        sensitivity: largest of a kernel's (``diagnosis.sensitivity``); 0 where it is not known.
     """
 
     forward: float
@@ -92,11 +96,13 @@ class Signals:
     equal: int
     alike: bool
     slope: float
+    sensitivity: float = 0.0
 
     @property
     def cost(self) -> float:
         """The worse of the two signals, and how wild the first guess is: ln of an RMS ratio."""
-        worst = max(self.forward, self.backward, self.saturation, self.excess)
+        steep = float(np.log(max(self.sensitivity / SENSITIVE, 1.0)))
+        worst = max(self.forward, self.backward, self.saturation, self.excess, steep)
         return worst if np.isfinite(worst) and not self.equal and not self.alike else np.inf
 
 
@@ -131,7 +137,12 @@ def signals(history: History, row: int = -1) -> Signals:
         equal,
         _alike(history, row, columns),
         gain.slope(history, row),
+        _sensitivity(history, row),
     )
+
+
+def _sensitivity(history: History, row: int) -> float:
+    return float(sensitivity(history, updates.kernels(history))[row].max(initial=0.0))
 
 
 def _alike(history: History, row: int, columns: list[int]) -> bool:
@@ -234,6 +245,9 @@ def try_out(
     lost = _ruined(model, history, before, spare | {item.variable for item in chosen}, chosen[0])
     with _kept(model, [*chosen, *lost]) as variables:
         now = signals(before)
+        if lost:  # the step that such a gradient led to has left none
+            steepest = max(now.sensitivity, _sensitivity(history, 0))
+            now = replace(now, sensitivity=steepest)
         outcomes = list(_measured(variables, chosen, lost, before, measure))
         if not outcomes:
             return list(advice)
@@ -281,7 +295,8 @@ def _otherwise(advice: Sequence[Advice], history: History, why: str, finite: boo
     """For layers that no initializer helps; ``finite``: their network has a finite loss."""
     paths, codes = list(dict.fromkeys(item.layer for item in advice)), advice[0].codes
     keep = f"{why}; normalising each layer holds them whatever the weights are"
-    normalized = weights.normalize(paths, codes, f"{keep} (Ioffe & Szegedy 2015).")
+    kind, source = weights.normalization_for(history)
+    normalized = weights.normalize(paths, codes, f"{keep} ({source}).", kind)
     if finite:
         return [normalized]
     # what overflows in its first steps whatever the weights are grows too fast itself
@@ -301,12 +316,17 @@ def _otherwise(advice: Sequence[Advice], history: History, why: str, finite: boo
 
 def _variances(advice: Sequence[Advice], layers: Sequence[LayerSpec]) -> dict[str, float]:
     """Variable -> fan_in x Var(w) of what is suggested for it."""
-    kernels = {k.variable: k for x in layers for k in (x.first_kernel, x.kernel) if k is not None}
+    known = {
+        kernel.variable: kernel
+        for layer in layers
+        for kernel in (layer.first_kernel, layer.kernel, layer.recurrent_kernel)
+        if kernel is not None
+    }
     return {
         item.variable: kernel.fan_in
         * moments_of(item.suggested, kernel.shape, kernel.keras_fans).variance
         for item in advice
-        if (kernel := kernels.get(item.variable)) is not None
+        if (kernel := known.get(item.variable)) is not None
     }
 
 
@@ -369,6 +389,7 @@ def _scatter(advice: Sequence[Advice], history: History) -> float:
 def figures_of(before: Signals, after: Signals) -> dict[str, float]:
     """Before and after, as ratios of RMS; layers of equal units, where there were some."""
     equal = {"equal_layers_before": before.equal, "equal_layers_after": after.equal}
+    steep = {"sensitivity_before": before.sensitivity, "sensitivity_after": after.sensitivity}
     return {
         "signal_ratio_before": _ratio(before.forward),
         "signal_ratio_after": _ratio(after.forward),
@@ -377,6 +398,7 @@ def figures_of(before: Signals, after: Signals) -> dict[str, float]:
         "loss_before": before.loss,
         "loss_after": after.loss,
         **(equal if before.equal else {}),
+        **(steep if max(before.sensitivity, after.sensitivity) > SENSITIVE else {}),
     }
 
 

@@ -42,16 +42,16 @@ _PASSING: tuple[type, ...] = (
 
 
 def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, str]) -> Output:
-    """The model's prediction and its loss; an empty ``Output`` where there are several.
+    """The model's prediction and its loss; an ``Output`` without either where there are several.
 
     Args:
         observer: what one step showed.
         backend: whose tensors these are.
         paths: id(layer) -> its path.
     """
-    given = observer.labels
+    given, seen = observer.labels, observer.loss is not None
     if given is None or not hasattr(given[1], "shape"):
-        return Output()
+        return Output(loss_seen=seen)
     loss, from_logits = _loss(getattr(observer.model, "loss", None))
     units = given[1].shape[-1] if len(given[1].shape) > 1 else 1
     layer, activation = _last(observer)
@@ -65,6 +65,7 @@ def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, st
         loss=loss,
         from_logits=from_logits,
         logits_read=backend.logits_of(given[1]) is not None,
+        loss_seen=seen,
     )
 
 

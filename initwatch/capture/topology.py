@@ -131,6 +131,7 @@ def _describe(
         normalized=normalized,
         dropout=dropout,
         first_kernel=kernels[0] if len(kernels) > 1 else None,
+        recurrent_kernel=_recurrent_kernel(layer),
     )
 
 
@@ -240,6 +241,13 @@ def kernels_of(layer: Any) -> tuple[Kernel, ...]:
         _kernel(layer, "kernel", whole, name),
     )
     return tuple(kernel for kernel in found if kernel is not None)
+
+
+def _recurrent_kernel(layer: Any) -> Kernel | None:
+    cell = getattr(layer, "cell", None)
+    if not isinstance(layer, keras.layers.RNN) or cell is None:
+        return None
+    return _kernel(cell, "recurrent_kernel", "recurrent_initializer", type(cell).__name__)
 
 
 def _kernel(layer: Any, attribute: str, argument: str, kind: str) -> Kernel | None:

@@ -134,6 +134,15 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
     )
 
 
+def solved(history: History, window: int) -> bool:
+    """True if the loss began above 0, and was exactly 0 in one of the last ``window`` steps seen.
+
+    A hinge's is where all margins are met: there is neither gradient nor anything left to learn.
+    """
+    losses = history.losses[np.isfinite(history.losses)]
+    return bool(len(losses) and losses[0] > 0.0 and (history.losses[-window:] == 0.0).any())
+
+
 NEWER_POINTS = 30  # losses in which a run that goes on falling would show it
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.course import course_of, solved
 from initwatch.measurement.profile import DepthFit, fit_over_depth
 from initwatch.records import History, LayerSpec, Statistic
 from initwatch.theory.propagation import DEPTH_SCALES
@@ -155,10 +155,13 @@ def at_zero(
 
     A zero-initialised branch or head passes none on before the optimizer has opened it: rows say
     something if the network was updated in two of them, or if there is no gradient at all. None
-    where they say nothing, or are too few, or of skipped steps.
+    where they say nothing, or are too few, or of skipped steps, or where a loss that was more has
+    come down to exactly 0: a hinge's, with all margins met, has no gradient left to give.
     """
     rows = history.last(statistic, window)
     if len(rows) < window or history.last(Statistic.SKIPPED, window).any():
+        return None
+    if solved(history, window):
         return None
     zero: NDArray[np.bool_] = np.all(rows == 0.0, axis=0)  # NaN, no gradient, is not zero
     present = np.all(~np.isnan(rows), axis=0)

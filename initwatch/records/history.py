@@ -69,6 +69,14 @@ class History:
         """The first ``window`` rows (or fewer) of a statistic: float64[rows, subjects]."""
         return self.series[statistic][:window]
 
+    def layer_of(self, path: str) -> str:
+        """Path of the layer itself, or of the one it is a part of, such as the RNN of a cell."""
+        known = {layer.path for layer in self.layers}
+        owner = path
+        while owner and owner not in known:
+            owner = owner.rpartition("/")[0]
+        return owner or path
+
     def layer_index(self, path: str) -> int:
         """Column of the layer ``path`` in statistics of layers."""
         return next(i for i, layer in enumerate(self.layers) if layer.path == path)

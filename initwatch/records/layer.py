@@ -83,6 +83,7 @@ class LayerSpec:
         dropout: share of the outputs a Dropout between kernel and next kernel drops.
         first_kernel: a weight matrix the same layer applies before ``kernel``, with no
             activation between (the depthwise one of a separable convolution).
+        recurrent_kernel: the weight matrix that the cell of an RNN applies to its state.
     """
 
     path: str
@@ -97,3 +98,4 @@ class LayerSpec:
     normalized: bool
     dropout: float = 0.0
     first_kernel: Kernel | None = None
+    recurrent_kernel: Kernel | None = None

@@ -17,6 +17,8 @@ class Output:
         from_logits: whether the loss applies the output's activation itself.
         logits_read: whether the backend hands the loss what stands before that activation, as
             Keras does on TensorFlow.
+        loss_seen: whether the step's loss was captured, of one output or of several: a loss that
+            is NaN is then one.
     """
 
     layer: str = ""
@@ -27,3 +29,4 @@ class Output:
     loss: str = ""
     from_logits: bool = False
     logits_read: bool = False
+    loss_seen: bool = False

@@ -70,8 +70,9 @@ class NonFinite:
             for i in np.flatnonzero(row):
                 affected.setdefault(names[i])
         loss = float(history.last(Statistic.LOSS, 1)[0, 0])
-        # NaN stands for a loss that was not captured, too: only with other signs is it one
-        bad_loss = bool(np.isinf(loss) or (np.isnan(loss) and len(affected)))
+        # NaN stands for a loss that was not captured, too: then only with other signs is it one
+        is_one = history.output.loss_seen or bool(affected)
+        bad_loss = bool(np.isinf(loss) or (np.isnan(loss) and is_one))
         total = sum(counts.values()) + int(bad_loss)
         if not total:
             return

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of, newer_part
+from initwatch.diagnosis.course import course_of, newer_part, solved
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import Finding, History, Statistic
@@ -29,7 +29,7 @@ class StalledLoss:
         same batch; also a loss that has come down to that of a constant (0.99 of it or more),
         and has not fallen for 100 steps since. Taken back when the loss begins to fall.
     What it does not flag:
-        A converged or fine-tuned model (its loss is below a constant guess); a slow but
+        A converged or fine-tuned model (its loss is below a constant guess, or 0); a slow but
         steady fall under noise; a run that has fallen below a guess and is flat now; a
         cross-entropy that has fallen and stands far above a guess, which a few sure and wrong
         predictions can do.
@@ -71,6 +71,7 @@ class StalledLoss:
     )
     min_span: int = 100  # steps
     min_points: int = 30
+    recent: int = 4  # steps
 
     def abstains(self, history: History) -> str | None:
         """Without a constant's loss a converged model looks the same."""
@@ -86,7 +87,7 @@ class StalledLoss:
         if len(losses) < self.min_points or steps[-1] - steps[0] < self.min_span:
             return
         course = course_of(history, self.min_points)
-        if course is None:
+        if course is None or solved(history, self.recent):
             return
         guess, trend = course.guess, course.trend
         share = 1.0 if course.share is None else course.share

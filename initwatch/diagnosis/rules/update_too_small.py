@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import updates
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.course import course_of, solved
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -64,6 +64,8 @@ class UpdateTooSmall:
     def check(self, history: History) -> Iterator[Finding]:
         course = course_of(history)
         if course is None or course.steps < self.min_span or not course.hurt:
+            return
+        if solved(history, self.recent):
             return
         columns = updates.kernels(history)
         now = updates.ratios(history, columns, slice(-self.recent, None))

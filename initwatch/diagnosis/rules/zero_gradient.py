@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -62,11 +62,11 @@ class ZeroGradient:
         for i, variable in enumerate(history.variables):
             if present[i]:
                 by_layer.setdefault(variable.layer, []).append(bool(zero[i]))
-            elif absent[i] and present.any() and _layer_of(variable.layer, order) in trunk:
+            elif absent[i] and present.any() and history.layer_of(variable.layer) in trunk:
                 # every path from the input to the prediction leads through it, and none back
                 by_layer.setdefault(variable.layer, []).append(True)
         whole = [path for path, flags in by_layer.items() if all(flags)]
-        layers = list(dict.fromkeys(_layer_of(path, order) for path in whole))
+        layers = list(dict.fromkeys(history.layer_of(path) for path in whole))
         if not layers:
             return
         layers.sort(key=lambda path: order.get(path, len(order)))
@@ -90,11 +90,3 @@ class ZeroGradient:
                 "it is not being trained."
             ),
         )
-
-
-def _layer_of(path: str, layers: Mapping[str, int]) -> str:
-    """The layer itself, or the one it is a part of, such as the RNN of a cell."""
-    owner = path
-    while owner and owner not in layers:
-        owner = owner.rpartition("/")[0]
-    return owner or path

@@ -167,6 +167,11 @@ def waves(rows=1000, length=20):
     return split(standardised(x + 0.2 * rng.standard_normal(x.shape)), ("classes", 4, y))
 
 
+def long_waves():
+    """So long that what a recurrent kernel does to a gradient adds up."""
+    return waves(length=80)
+
+
 @cache
 def texts(size=200, longest=16):
     """Token sequences padded with 0 behind; a third of the tokens tell the class, of four.

@@ -84,6 +84,8 @@ healthy(
 )
 healthy("lstm", nets.recurrent, data.waves, rate=5e-3)
 like("gru", "lstm", options={"kind": layers.GRU})
+healthy("rnn", nets.recurrent, data.long_waves, rate=3e-3, options={"kind": layers.SimpleRNN})
+like("long_gru", "rnn", options={"kind": layers.GRU})
 healthy("transformer", nets.transformer, data.texts, rate=3e-3, epochs=6)
 healthy("autoencoder", nets.autoencoder, data.own_pixels, least=0.3, rate=3e-3)
 like(

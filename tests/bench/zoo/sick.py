@@ -136,6 +136,16 @@ part("depthwise_tiny", "depthwise_plain", "vanishing_signal", "deep_*",
 part("lstm_constant", "lstm", "symmetric_units", "cell_*", "all units of the LSTM are the same",
     "initializer_mismatch", True, kernel_initializer=constant(0.1),
     recurrent_initializer=constant(0.1))
+part("rnn_gain", "rnn", "exploding_gradient", "cell_*",
+    "orthogonal with gain 3 in the recurrent kernels, 80 time steps",
+    "initializer_mismatch saturated_activation", True,
+    recurrent_initializer=initializers.Orthogonal(gain=3.0))
+part("rnn_normal_1", "rnn", "exploding_gradient", "cell_1",
+    "normal of deviation 1 in the first recurrent kernel, 80 time steps",
+    "initializer_mismatch saturated_activation", True, recurrent_initializer=normal(1.0))
+part("gru_normal_1", "long_gru", "exploding_gradient", "cell_*",
+    "normal of deviation 1 in the recurrent kernels of GRUs, 80 time steps",
+    "initializer_mismatch saturated_activation", True, recurrent_initializer=normal(1.0))
 part("bias_negative", "relu_he", "dead_relu", "hidden_2", "biases start at -20", "zero_gradient",
     True, bias_initializer=constant(-20))
 part("cnn_bias_negative", "cnn", "dead_relu", "conv_2", "biases start at -10", "zero_gradient",
