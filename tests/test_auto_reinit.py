@@ -296,3 +296,48 @@ def test_where_nothing_can_be_measured_nothing_is_changed():
 def test_wrong_arguments(arguments, words):
     with pytest.raises(initwatch.ArgumentError, match=words):
         initwatch.AutoReinit(**arguments)
+
+
+def test_momenta_that_a_lost_step_made_nan_do_not_speak_against_other_weights():
+    """Adam keeps the NaN of the first step: with it no weights would keep a finite loss."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("elsewhere the first loss is of clipped probabilities, and finite")
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((FEATURES,))
+    for i in range(22):
+        branch = layers.Dense(32, "relu", kernel_initializer="ones", name=f"in_{i}")(x)
+        branch = layers.Dense(32, kernel_initializer="ones", name=f"out_{i}")(branch)
+        x = layers.Add()([layers.Dense(32, name="stem")(x) if i == 0 else x, branch])
+    model = keras.Model(inputs, layers.Dense(CLASSES, "softmax", name="head")(x), name="net")
+    compiled(model)
+    watch = initwatch.AutoReinit(console=False)
+    done = fit(model, watch, epochs=6)
+    assert len(watch.changes) >= 44
+    assert np.isfinite(done["loss"][1:]).all()
+    assert done["accuracy"][-1] > 0.6
+
+
+def test_a_recurrent_kernel_that_explodes_over_time_is_drawn_anew():
+    """Behind the first step of SGD nothing is left to explode: the first step's figures count."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(256, 60, 3)).astype("float32")
+    y = (x[:, -5:].mean(axis=(1, 2)) > 0.0).astype("int32")
+
+    def trained(*callbacks):
+        keras.utils.set_random_seed(0)
+        orthogonal = keras.initializers.Orthogonal(gain=4.0)
+        rnn = layers.SimpleRNN(24, recurrent_initializer=orthogonal, name="rnn")
+        model = keras.Sequential([keras.Input((60, 3)), rnn, layers.Dense(2, "softmax")])
+        compiled(model, keras.optimizers.SGD(0.1))
+        done = model.fit(x, y, BATCH, 12, shuffle=False, verbose=0, callbacks=list(callbacks))
+        return model, done.history["accuracy"][-1]
+
+    watch = initwatch.AutoReinit(console=False)
+    model, accuracy = trained(watch)
+    assert accuracy > max(0.85, trained()[1] + 0.1)
+    drawn = {change.variable.split("/")[-1] for change in watch.changes}
+    assert "recurrent_kernel" in drawn
+    change = next(c for c in watch.changes if c.variable.endswith("recurrent_kernel"))
+    assert change.measured["sensitivity_before"] > 1e6 > change.measured["sensitivity_after"]
+    assert model.layers[0].cell.recurrent_initializer is change.initializer
+    assert watch.report.problems == []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from initwatch.advice import copies
 from initwatch.advice.pretrained import drawn_anew, not_as_drawn
-from initwatch.advice.reinitialize import begin_anew, inner_optimizer
+from initwatch.advice.reinitialize import begun_anew, inner_optimizer
 from initwatch.advice.run import diverged
 from initwatch.advice.trial import MARGIN, STEPS, Signals, figures_of, signals
 from initwatch.records import Advice, History, LayerSpec
@@ -357,13 +357,13 @@ def _as_it_began(model: keras.Model, history: History) -> Iterator[None]:
     if anew is None:
         yield
         return
-    touched = [*model.trainable_variables, *inner_optimizer(model.optimizer).variables]
+    touched = model.trainable_variables
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in touched]
-    try:
-        for variable, values in anew:
-            variable.assign(values)
-        begin_anew(model.optimizer, model.trainable_variables)
-        yield
-    finally:
-        for variable, value in zip(touched, before, strict=True):
-            variable.assign(value)
+    with begun_anew(model.optimizer, touched):
+        try:
+            for variable, values in anew:
+                variable.assign(values)
+            yield
+        finally:
+            for variable, value in zip(touched, before, strict=True):
+                variable.assign(value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -78,6 +79,21 @@ def reinitialize(
 def inner_optimizer(optimizer: Any) -> Any:
     """The optimizer itself, where a loss scaler is wrapped around it."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+@contextmanager
+def begun_anew(optimizer: Any, variables: Sequence[Any]) -> Iterator[None]:
+    """For the while, what an optimizer keeps of these variables is what it would begin with."""
+    if optimizer is None:
+        yield
+        return
+    kept = [(v, keras.ops.convert_to_numpy(v).copy()) for v in inner_optimizer(optimizer).variables]
+    try:
+        begin_anew(optimizer, variables)
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
 
 
 def begin_anew(optimizer: Any, variables: Sequence[Any]) -> None:

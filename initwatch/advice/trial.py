@@ -27,7 +27,7 @@ from initwatch.advice.initializers import (
     seed_of,
 )
 from initwatch.advice.pretrained import origins_of
-from initwatch.advice.reinitialize import owners
+from initwatch.advice.reinitialize import begun_anew, owners
 from initwatch.diagnosis import depth, updates
 from initwatch.diagnosis.sensitivity import sensitivity
 from initwatch.records import Advice, History, Kernel, LayerSpec, Statistic
@@ -258,7 +258,9 @@ def try_out(
         lasts = True
         if helps and not np.isfinite(now.loss):
             _draw(variables, best.assignment)
-            course = measure(STEPS)
+            # a step that was no number is in the optimizer's momenta too
+            with begun_anew(getattr(model, "optimizer", None), model.trainable_variables):
+                course = measure(STEPS)
             lasts = course is None or bool(np.isfinite(course.losses).all())
     figures = figures_of(now, best.signals)
     if not (helps and lasts):

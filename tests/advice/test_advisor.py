@@ -428,7 +428,7 @@ def change_rate_of(code, rate="0.01"):
 
 def test_an_activation_that_overflows_whatever_the_weights_is_exchanged():
     """Data and weights are sound, and so is the first layer's output."""
-    hidden = [layers.Dense(24, activation="exponential", name=f"hidden_{i}") for i in range(7)]
+    hidden = [layers.Dense(24, activation="exponential", name=f"hidden_{i}") for i in range(9)]
     _, report = run(hidden)
     assert "IW203" in {finding.code for finding in report.findings}
     first = report.advice[0]
@@ -436,3 +436,23 @@ def test_an_activation_that_overflows_whatever_the_weights_is_exchanged():
     assert first.measured["loss_after_8_steps_before"] == np.inf
     assert first.measured["loss_after_8_steps_after"] < np.log(CLASSES)
     assert all(item.kind not in ("data", "initializer") for item in report.advice)
+
+
+def test_an_rnn_that_overflows_on_finite_inputs_does_not_blame_them():
+    """Its first layer's output is where NaN begins: what the batch held is counted, too."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(64, 120, 2)).astype("float32")
+    rnn = layers.SimpleRNN(
+        32, "relu", recurrent_initializer="glorot_normal", kernel_initializer="he_normal"
+    )
+    model = keras.Sequential([keras.Input((120, 2)), rnn, layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+    watch = initwatch.InitWatch(console=False)
+    y = x.sum(axis=(1, 2))[:, None]
+    model.fit(x, y, batch_size=16, epochs=4, shuffle=False, verbose=0, callbacks=[watch])
+    assert "IW203" in {finding.code for finding in watch.report.findings}
+    kinds = [item.kind for item in watch.report.advice]
+    assert "data" not in kinds
+    assert "learning_rate" in kinds
+    assert not any("isfinite" in item.reason for item in watch.report.advice)

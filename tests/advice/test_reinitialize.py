@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import initwatch
+from initwatch.advice.reinitialize import begun_anew
 from initwatch.records import Report
 
 
@@ -106,3 +107,16 @@ def test_wrong_arguments(arguments, words):
 def test_one_layer_can_be_named_by_itself(report):
     changed = initwatch.reinitialize(build(), report, layers="net/hidden_3")
     assert [change.layer for change in changed] == ["net/hidden_3"]
+
+
+def test_what_an_optimizer_keeps_begins_anew_for_a_while_only():
+    model = build(2)
+    rng = np.random.default_rng(0)
+    model.fit(rng.standard_normal((8, 16)), rng.integers(0, 10, 8), verbose=0)
+    held = [keras.ops.convert_to_numpy(v).copy() for v in model.optimizer.variables]
+    with begun_anew(model.optimizer, model.trainable_variables):
+        slots = [v for v in model.optimizer.variables if len(v.shape) > 0]
+        assert slots
+        assert all(not np.any(keras.ops.convert_to_numpy(slot)) for slot in slots)
+    for before, variable in zip(held, model.optimizer.variables, strict=True):
+        assert np.array_equal(before, keras.ops.convert_to_numpy(variable))

@@ -178,3 +178,19 @@ def test_attention_is_followed_inside():
     assert (query.kernel.fan_in, query.kernel.fan_out) == (32, 32)
     assert not query.trunk
     assert sum(layer.trunk for layer in found.values()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "gates"), [(layers.SimpleRNN, 1), (layers.GRU, 3), (layers.LSTM, 4)]
+)
+def test_the_recurrent_kernel_of_a_layers_cell_is_known(kind, gates):
+    inputs = keras.Input((5, 3))
+    found = structure_of(compiled(inputs, head(kind(6, name="it")(inputs))))
+    kernel = found["it"].recurrent_kernel
+    assert kernel.shape == (6, 6 * gates)
+    assert (kernel.fan_in, kernel.fan_out) == (6, 6 * gates)
+    assert kernel.argument == "recurrent_initializer"
+    assert isinstance(kernel.initializer, keras.initializers.Orthogonal)
+    assert kernel.variable.endswith("cell/recurrent_kernel")
+    assert found["it"].kernel is None
+    assert found["head"].recurrent_kernel is None

@@ -1,9 +1,12 @@
 """IW202 on real backward passes of random networks, with their healthy twins."""
 
+import keras
 import numpy as np
 import pytest
 
+import initwatch
 from initwatch.diagnosis.rules.exploding_gradient import ExplodingGradient
+from initwatch.diagnosis.sensitivity import sensitivity
 from initwatch.records import Statistic
 from tests.diagnosis.histories import finding_of, late, mlp_history, set_to, with_series
 
@@ -76,3 +79,107 @@ def test_a_run_that_learns_is_left_alone():
     history = mlp_history(30, "relu", 4.0)
     assert finding_of(RULE, late(history, 2.3 * np.exp(-np.arange(200) / 100.0))) is None
     assert finding_of(RULE, late(history, np.full(200, 2.3))) is not None
+
+
+# ------------------------------------------------------------------ out of proportion
+
+KERNEL = 2  # column of dense_1's kernel
+
+
+def steep(factor, rows=slice(None), history=None):
+    """A sound network of which one kernel's gradient is ``factor`` times as large."""
+
+    def grown(array):
+        array[rows, KERNEL] *= factor
+        return array
+
+    sound = mlp_history(2, "tanh", 1.0, rows=6) if history is None else history
+    return with_series(sound, {Statistic.GRADIENT_NORM: grown})
+
+
+def test_a_gradient_out_of_proportion_to_its_weights_is_flagged():
+    history = steep(1e6)
+    finding = finding_of(RULE, history)
+    assert (finding.code, finding.severity, finding.layers) == ("IW202", "error", ["dense_1"])
+    evidence = finding.evidence
+    assert next(iter(evidence)) == "sensitivity"
+    row = {name: history.series[name][-1] for name in history.series}
+    loss = max(row[Statistic.LOSS][0], row[Statistic.TRIVIAL_LOSS][0])
+    norm, rms = row[Statistic.GRADIENT_NORM][KERNEL], row[Statistic.WEIGHT_RMS][KERNEL]
+    assert evidence["gradient_norm"] == norm
+    assert evidence["weight_rms"] == rms
+    # 128 x 128 weights: twice rms x sqrt(128) is a random kernel's spectral norm
+    last = norm * rms * np.sqrt(128) / loss
+    assert evidence["sensitivity"] == pytest.approx(last, rel=0.5)  # the least of three steps
+    assert 1e3 == evidence["sensitivity_limit"] < 1e5 < evidence["sensitivity"]
+    assert "dense_1/kernel" in finding.message
+    assert finding_of(RULE, mlp_history(2, "tanh", 1.0, rows=6)) is None
+
+
+def test_between_the_limits_it_is_a_warning():
+    sound = sensitivity(mlp_history(2, "tanh", 1.0, rows=6), [KERNEL])[-3:].min()
+    assert sound < 10.0
+    assert finding_of(RULE, steep(1e4 / sound)).severity == "warning"
+    assert finding_of(RULE, steep(9e2 / sound)) is None
+
+
+def test_the_first_step_alone_tells_and_later_one_does_not():
+    # SGD has thrown the weights out of range behind it: there is no gradient any more
+    assert finding_of(RULE, steep(1e6, 0, mlp_history(2, "tanh", 1.0, rows=2))).step == 1
+    assert finding_of(RULE, steep(1e6, -1)) is None
+    assert finding_of(RULE, steep(1e6, slice(-3, None))) is not None
+
+
+@pytest.mark.parametrize("width", [32, 64, 256, 1024])
+def test_no_width_is_out_of_proportion(width):
+    history = mlp_history(2, "relu", 2.0, width=width, rows=3)
+    columns = [i for i, v in enumerate(history.variables) if v.role == "kernel"]
+    assert sensitivity(history, columns).max() < 10.0
+
+
+def test_a_loss_whose_guess_is_not_known_is_not_judged():
+    unknown = {Statistic.TRIVIAL_LOSS: set_to(np.nan)}
+    history = with_series(steep(1e6), unknown)
+    assert finding_of(RULE, history) is None
+    assert "what a constant guess would lose is not known" in RULE.abstains(history)
+    assert RULE.abstains(steep(1e6)) is None
+
+
+def test_a_converged_model_is_held_against_a_guess():
+    tiny = {Statistic.LOSS: set_to(1e-9)}
+    assert finding_of(RULE, with_series(mlp_history(2, "tanh", 1.0, rows=6), tiny)) is None
+
+
+def test_an_rnn_that_explodes_over_time_steps():
+    """A gradient of norm 1e9 at the first step, on its way back through 60 of them."""
+    x = np.random.default_rng(0).normal(size=(64, 60, 3)).astype("float32")
+    y = (x[:, -5:].mean(axis=(1, 2)) > 0.0).astype("int32")
+
+    def report(gain):
+        keras.utils.set_random_seed(0)
+        orthogonal = keras.initializers.Orthogonal(gain)
+        rnn = keras.layers.SimpleRNN(24, recurrent_initializer=orthogonal, name="rnn")
+        head = keras.layers.Dense(1, "sigmoid", name="head")
+        model = keras.Sequential([keras.Input((60, 3)), rnn, head], name="net")
+        model.compile("adam", "binary_crossentropy")
+        watch = initwatch.InitWatch(console=False)
+        model.fit(x, y, batch_size=32, verbose=0, callbacks=[watch])
+        assert watch.report.problems == []
+        return watch.report
+
+    exploding = report(4.0)
+    (finding,) = exploding.findings
+    assert (finding.code, finding.severity, finding.step) == ("IW202", "error", 0)
+    assert finding.layers == ["net/rnn"]
+    assert finding.evidence["sensitivity"] > 1e6
+    (advice,) = exploding.advice
+    assert (advice.layer, advice.variable) == (
+        "net/rnn",
+        "net/rnn/simple_rnn_cell/recurrent_kernel",
+    )
+    assert advice.code == "recurrent_initializer=keras.initializers.Orthogonal()"
+    assert advice.predicted["sigma_w2_before"] == pytest.approx(16.0, rel=1e-3)
+    assert advice.predicted["sigma_w2_after"] == 1.0
+    assert advice.measured["sensitivity_before"] > 1e6
+    assert advice.measured["sensitivity_after"] < 10.0
+    assert report(1.0).findings == []

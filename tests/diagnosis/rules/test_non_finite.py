@@ -1,5 +1,7 @@
 """IW203 on networks in which a number went wrong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -93,3 +95,13 @@ def test_only_the_newest_step_is_asked():
     # the engine asks at every step: an older one has been reported
     history = with_series(mlp_history(5), {Statistic.GRADIENT_NON_FINITE: set_to(1.0, rows=0)})
     assert finding_of(RULE, history) is None
+
+
+def test_a_captured_loss_that_is_nan_alone_is_one():
+    """log of a negative number: its gradient is finite, and so is every weight."""
+    history = with_series(mlp_history(5), {Statistic.LOSS: set_to(np.nan, rows=-1)})
+    seen = dataclasses.replace(history, output=dataclasses.replace(history.output, loss_seen=True))
+    finding = finding_of(RULE, seen)
+    assert finding.severity == "error"
+    assert finding.layers == []
+    assert "the loss itself" in finding.message

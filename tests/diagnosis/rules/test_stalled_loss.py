@@ -130,3 +130,9 @@ def test_the_finding_is_taken_back_when_the_loss_begins_to_fall():
     later = np.concatenate([flat(200), LN_10 * np.linspace(1.0, 0.5, 200)])
     assert RULE.retracted
     assert judged(later) is None
+
+
+def test_a_loss_of_nothing_is_solved():
+    solved = np.concatenate([np.linspace(0.5, 0.0, 20), np.zeros(180)])
+    assert judged(solved, np.nan) is None
+    assert judged(np.full(200, 0.5), np.nan) is not None

@@ -53,3 +53,8 @@ def test_a_hundred_steps_are_waited_for():
 
 def test_no_update_at_all_is_another_rules():
     assert finding_of(RULE, updating(0.0, FLAT)) is None
+
+
+def test_a_solved_run_has_nothing_left_to_update():
+    solved = np.concatenate([np.linspace(0.5, 0.0, 20), np.zeros(180)])
+    assert finding_of(RULE, updating(1e-6, solved, guess=np.nan)) is None

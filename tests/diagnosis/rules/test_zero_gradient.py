@@ -12,6 +12,7 @@ from tests.diagnosis.histories import (
     residual_history,
     set_to,
     with_layers,
+    with_losses,
     with_series,
 )
 
@@ -133,3 +134,13 @@ def test_without_updates_a_branch_could_not_have_opened():
     sick = mlp_history(4, "relu", edit=kill_second, rows=4)
     still = {Statistic.UPDATE_RMS: set_to(0.0, rows=[0, 1, 2])}
     assert finding_of(RULE, with_series(sick, still)) is None
+
+
+def test_a_loss_that_has_come_down_to_nothing_has_no_gradient_left_to_give():
+    """A hinge's, with all margins met."""
+    none = {Statistic.GRADIENT_MAX_ABS: np.zeros_like, Statistic.UPDATE_RMS: np.zeros_like}
+    history = with_series(mlp_history(4, rows=6), none)
+    assert finding_of(RULE, with_losses(history, [0.3, 0.1, 0.0, 0.0, 0.0, 0.0])) is None
+    # what never was more is no success: weights of 0 for every example, for one
+    assert finding_of(RULE, with_losses(history, np.zeros(6))) is not None
+    assert finding_of(RULE, with_losses(history, [0.3, 0.1, 0.1, 0.1, 0.1, 0.1])) is not None
