@@ -42,13 +42,8 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answer(answers, run.fit_output(by_code["IW602"], history))
     if "IW601" in codes and by_code["IW601"].severity != "info":
         answers = {"IW601"} | (codes & LEADS_TO["IW601"]) - answered
-        path = next(iter(by_code["IW601"].layers), "")
-        scaled = weights.scale_input(by_code["IW601"], path)
-        reason = (
-            "Initializers assume inputs of variance 1, and one learning rate suits weights whose "
-            "inputs are of one size (LeCun et al. 1998, sec. 4.3)."
-        )
-        answer(answers, [replace(scaled, codes=tuple(sorted(answers)), reason=reason)])
+        given = tuple(sorted(answers))
+        answer(answers, [replace(run.give_inputs(by_code["IW601"]), codes=given)])
     if "IW102" in codes:
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))

@@ -138,6 +138,29 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
     ]
 
 
+def give_inputs(finding: Finding) -> Advice:
+    """For inputs that are far from the size that weights are drawn for, or nothing but 0."""
+    path = next(iter(finding.layers), "")
+    if finding.evidence["input_rms"] == 0.0:
+        return Advice(
+            layer=path,
+            kind="data",
+            current="0 everywhere",
+            suggested="inputs that tell examples apart",
+            code="assert np.any(x)",
+            reason=(
+                "Every number of the inputs is 0, so that no weight of the first layer matters: "
+                "look at where they are made. Whole numbers divided by 255 and cast back are 0."
+            ),
+            codes=(finding.code,),
+        )
+    reason = (
+        "Initializers assume inputs of variance 1, and one learning rate suits weights whose "
+        "inputs are of one size (LeCun et al. 1998, sec. 4.3)."
+    )
+    return replace(scale_input(finding, path), reason=reason)
+
+
 def _begins_at(path: str, history: History) -> bool:
     """True if the newest output of this layer is not finite, or cannot be told."""
     column = [layer.path for layer in history.layers].index(path)

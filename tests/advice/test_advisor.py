@@ -456,3 +456,13 @@ def test_an_rnn_that_overflows_on_finite_inputs_does_not_blame_them():
     assert "data" not in kinds
     assert "learning_rate" in kinds
     assert not any("isfinite" in item.reason for item in watch.report.advice)
+
+
+def test_inputs_of_nothing_but_zeros_are_to_be_looked_at():
+    hidden = [layers.Dense(16, activation="relu", name=f"hidden_{i}") for i in range(2)]
+    _, report = run(hidden, x=np.zeros((ROWS, FEATURES), "float32"), epochs=40)
+    assert report.findings[0].code == "IW601"
+    (advice,) = report.advice
+    assert (advice.kind, advice.code) == ("data", "assert np.any(x)")
+    active = {finding.code for finding in report.findings if finding.severity != "info"}
+    assert active <= set(advice.codes)

@@ -26,7 +26,7 @@ class UnscaledInput:
     What it means:
         Initializers are made for inputs of variance about 1. With inputs in the hundreds the
         first activations saturate or the loss explodes, with inputs of thousandths nothing of
-        them is left.
+        them is left. Inputs that are all 0 tell nothing at all.
     Why it hurts:
         One learning rate cannot suit weights whose gradients differ by such factors.
     How it is measured:
@@ -65,7 +65,9 @@ class UnscaledInput:
             return
         rms = np.median(rows, axis=0)
         distance = np.maximum(rms / self.largest, self.smallest / np.maximum(rms, 1e-300))
-        distance[~np.isfinite(rms) | (rms == 0.0)] = 0.0
+        # one of several may well be 0: a state that begins so, or a part that is left out
+        empty = rows.shape[1] == 1 and bool((rows == 0.0).all())
+        distance[~np.isfinite(rms) | ((rms == 0.0) & (not empty))] = 0.0
         if not len(distance) or distance.max() <= 1.0:
             return
         worst = int(np.argmax(distance))
@@ -77,7 +79,7 @@ class UnscaledInput:
         yield Finding(
             code=self.code,
             symptom=self.symptom,
-            severity="warning" if hurt else "info",
+            severity="info" if not hurt else "error" if empty else "warning",
             layers=[first] if first else [],
             step=history.step,
             evidence={
@@ -87,9 +89,11 @@ class UnscaledInput:
                 **({} if course is None else course.evidence()),
             },
             message=(
-                f"The inputs have an RMS of {size:.3g}, where weights are drawn for about 1"
-                f"{'.' if not hurt else ', and the run does not learn.'}"
-            ),
+                "Every number of the inputs is 0"
+                if empty
+                else f"The inputs have an RMS of {size:.3g}, where weights are drawn for about 1"
+            )
+            + ("." if not hurt else ", and the run does not learn."),
         )
 
     def _is_scaled(self, history: History) -> bool:

@@ -3,8 +3,9 @@
     python -m tests.bench.zoo.figures [NAME ...]
 
 One line a training: the largest update ratio of a kernel over the first 5 sampled steps and over
-the last 10, the highest loss on the way relative to the larger of start and constant guess, and
-by how much of a guess the loss swings three times in its second half.
+the last 10, the highest loss on the way relative to the larger of start and constant guess, by
+how much of a guess the loss swings three times in its second half, and the loss's largest
+sensitivity to a kernel in the first 10 sampled steps (0 where it is not known).
 """
 
 import sys
@@ -17,6 +18,7 @@ from initwatch.diagnosis import updates
 from initwatch.diagnosis.course import course_of
 from initwatch.diagnosis.rules.oscillating_loss import OscillatingLoss, swings
 from initwatch.diagnosis.rules.stalled_loss import StalledLoss
+from initwatch.diagnosis.sensitivity import sensitivity
 from tests.bench.zoo.healthy import HEALTHY
 from tests.bench.zoo.training import trained
 
@@ -67,7 +69,7 @@ def swing(history):
 
 
 def main():
-    print("training                 first  last   highest  swing")
+    print("training                 first  last   highest  swing  sensitivity")
     for name in sys.argv[1:] or sorted(HEALTHY):
         history = last_history(name)
         if history is None:
@@ -79,6 +81,8 @@ def main():
             for rows in (slice(0, 5), slice(-10, None))
         )
         figures = f"{first:.4f} {last:.4f} {highest(history):8.2f} {swing(history):6.2f}"
+        steep = sensitivity(history, kernels)[:10].max(initial=0.0)
+        figures += f" {steep:8.1f}"
         print(f"{name:24} {figures}", flush=True)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from initwatch.diagnosis.rules.unscaled_input import UnscaledInput
-from tests.diagnosis.histories import finding_of, mlp_history, plain, with_losses
+from initwatch.records import Statistic
+from tests.diagnosis.histories import finding_of, mlp_history, plain, with_losses, with_series
 
 RULE = UnscaledInput()
 NOISE = 0.02 * np.random.default_rng(0).normal(size=60)
@@ -50,3 +51,21 @@ def test_what_brings_its_input_to_size_is_not_flagged(name):
     history = fed(100.0, FLAT)
     layers = (plain("first", name, 128), *history.layers)
     assert finding_of(RULE, dataclasses.replace(history, layers=layers)) is None
+
+
+def test_inputs_of_nothing_but_zeros_are_an_error_where_nothing_is_learned():
+    """Pixels between 0 and 1, cast to whole numbers."""
+    finding = finding_of(RULE, fed(0.0, FLAT))
+    assert (finding.severity, finding.layers) == ("error", ["dense_0"])
+    assert finding.evidence["input_rms"] == 0.0
+    assert finding.message == "Every number of the inputs is 0, and the run does not learn."
+    assert finding_of(RULE, fed(0.0, FALLING)).severity == "info"
+
+
+def test_one_of_several_inputs_may_be_zero():
+    history = fed(1.0, FLAT)
+    two = {
+        statistic: np.hstack([history.series[statistic], np.zeros((10, 1))])
+        for statistic in (Statistic.INPUT_RMS, Statistic.INPUT_MAX_ABS)
+    }
+    assert finding_of(RULE, with_series(history, two)) is None
