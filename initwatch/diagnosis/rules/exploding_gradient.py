@@ -64,13 +64,13 @@ class ExplodingGradient:
         1e3,
         unit="norm(dL/dw) x RMS(w) x n^(1/4) / L",
         source="a customary update, 1e-3 of the weights (Karpathy 2015), would change the loss by "
-        "all of it; healthy: HEALTHY_MAX in the first 10 steps (tests.bench.zoo.figures)",
+        "all of it; healthy: up to 5.2 in the first 10 steps (tests.bench.zoo.figures)",
     )
     max_sensitivity_error: Threshold = threshold(
         1e5,
         unit="norm(dL/dw) x RMS(w) x n^(1/4) / L",
         source="1e-5 of the weights is past any step that trains; recurrent kernels over 80 steps: "
-        "33 at gain 1.5, which trains, 7e5 at gain 2, which does not",
+        "6 at gain 1.5, which trains, 1e5 at gain 2, which does not",
     )
     window: int = depth.WINDOW
     recent: int = 3
