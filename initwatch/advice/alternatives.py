@@ -34,7 +34,7 @@ LOWER = 0.1  # share by which a change must lower it more than as many steps wit
 SECONDS = 30.0
 COPIED = frozenset({"activation", "normalization"})  # kinds that take a copy of the model
 # Findings that a smaller or a larger learning rate answers.
-TOO_LARGE = frozenset({"IW402", "IW502", "IW503"})
+TOO_LARGE = frozenset({"IW301", "IW402", "IW502", "IW503"})
 TOO_SMALL = frozenset({"IW401", "IW403"})
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
@@ -97,7 +97,9 @@ class Alternatives:
         """The same advice, that of other kinds measured where it can be.
 
         What is seen to help comes first, behind initializers that do, and what is seen not to
-        comes last. Where there is an initializer that helps, no copy of the model is made.
+        comes last. An output that does not fit its loss or labels is answered before all: without
+        that, a loss that falls says nothing. Where there is an initializer that helps, no copy of
+        the model is made.
         """
         began, self._before = time.monotonic(), None
         initializers = [item for item in advice if item.kind == "initializer"]
@@ -114,6 +116,7 @@ class Alternatives:
             tried = self._known.get(key, _Tried(first, None))
             # what helps, what was not tried, what does not
             rank = (True, None, False).index(tried.helps)
+            rank = -1 if first.kind == "output_loss" and "IW602" in first.codes else rank
             known = tried.advice
             found += [
                 (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -274,10 +276,10 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     units, name = max(output.units, 1), output.activation
     loss = output.loss
     decisive = next(iter(finding.evidence))
+    head = partial(_like_head, history)
     if name == "softmax" and units == 1:
         suggested = "sigmoid on one unit" if loss in _OUTPUTS else "no activation"
-        end = ', activation="sigmoid"' if loss in _OUTPUTS else ""
-        code = f"keras.layers.Dense(1{end})"
+        code = head(1, "sigmoid" if loss in _OUTPUTS else "")
     elif decisive == "label_max" and loss == "sparse_categorical_crossentropy":
         classes = int(finding.evidence["label_max"]) + 1
         suggested = f"labels from 0, or {classes} units"
@@ -287,31 +289,34 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
         code = f"y = y / {high:.4g}  # from 0 to 1"
     elif decisive == "label_max" and loss in _OUTPUTS and (not whole or low < -1.0):
         suggested = "an output without activation and mean_squared_error"
-        code = f'keras.layers.Dense({units})  # loss="mean_squared_error"'
+        code = f'{head(units)}  # loss="mean_squared_error"'
     elif decisive == "label_max" and loss in _OUTPUTS and low == -1.0:
         suggested = "labels of 0 and 1"
         code = "y = (y > 0).astype(int)  # labels of 0 and 1"
+    elif decisive == "label_max" and loss in _OUTPUTS and _are_two_values(history, high):
+        suggested = "labels of 0 and 1"
+        code = f"y = y / {high:.4g}  # from 0 to 1"
     elif decisive == "label_max" and loss in _OUTPUTS:
         suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
         code = 'loss="sparse_categorical_crossentropy"  # for class numbers'
     elif decisive == "label_row_sum":
         suggested = "binary_crossentropy and sigmoid"
-        code = f'keras.layers.Dense({units}, activation="sigmoid")  # loss="binary_crossentropy"'
+        code = f'{head(units, "sigmoid")}  # loss="binary_crossentropy"'
     elif decisive == "times_normalized":
         suggested = "an output without activation"
-        code = f"keras.layers.Dense({units})  # from_logits=True stays"
+        code = f"{head(units)}  # from_logits=True stays"
     elif decisive == "output_units" and units == 1:
         suggested = "binary_crossentropy and sigmoid"
-        code = 'keras.layers.Dense(1, activation="sigmoid")  # loss="binary_crossentropy"'
+        code = f'{head(1, "sigmoid")}  # loss="binary_crossentropy"'
     elif decisive in ("output_low", "output_units"):
         suggested = _OUTPUTS[loss]
-        code = f'keras.layers.Dense({units}, activation="{_OUTPUTS[loss]}")'
+        code = head(units, _OUTPUTS[loss])
     elif decisive == "label_classes":
         suggested = f"{'categorical' if name == 'softmax' else 'binary'}_crossentropy"
         code = f'loss="{suggested}"'
     else:
         suggested = "an output without bounds"
-        code = f"keras.layers.Dense({units})"
+        code = head(units)
     return [
         Advice(
             layer=output.layer,
@@ -323,6 +328,26 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
             codes=(finding.code,),
         )
     ]
+
+
+def _like_head(history: History, units: int, activation: str = "") -> str:
+    """The line of an output layer of the kind there is: a Conv2D's prediction is of pixels."""
+    end = f', activation="{activation}"' if activation else ""
+    layer = next((x for x in history.layers if x.path == history.output.layer), None)
+    if layer is None or layer.kernel is None or not re.fullmatch(r"Conv[123]D", layer.class_name):
+        return f"keras.layers.Dense({units}{end})"
+    field = layer.kernel.shape[:-2]
+    size = field[0] if len(set(field)) == 1 else tuple(field)
+    return f"keras.layers.{layer.class_name}({units}, {size}{end})"
+
+
+def _are_two_values(history: History, high: float) -> bool:
+    """True if all labels of the newest batch are 0 or ``high``: then their variance is known."""
+    mean, std = (
+        float(history.last(statistic, 1)[0, 0])
+        for statistic in (Statistic.LABEL_MEAN, Statistic.LABEL_STD)
+    )
+    return bool(abs(std**2 - mean * (high - mean)) < 1e-3 * high**2)
 
 
 def start_learning(

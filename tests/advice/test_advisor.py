@@ -402,8 +402,23 @@ def test_labels_tell_which_loss_is_meant():
     assert misfit(pixels, "sigmoid", 64, "binary_crossentropy").startswith("y = y / 16")
     signs = np.sign(quantities)
     assert misfit(signs, "sigmoid", 1, "binary_crossentropy").startswith("y = (y > 0)")
+    mask = 255.0 * (quantities > 0.0)
+    assert misfit(mask, "sigmoid", 1, "binary_crossentropy").startswith("y = y / 255")
     classes = rng.integers(0, 3, ROWS)
     assert "sparse_categorical" in misfit(classes, "sigmoid", 1, "binary_crossentropy")
+
+
+def test_the_output_of_a_convolution_stays_one():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((96, 6, 6, 1)).astype("float32")
+    hidden = layers.Conv2D(8, 3, padding="same", activation="relu")
+    head = layers.Conv2D(1, 1, activation="softmax")
+    model = keras.Sequential([keras.Input((6, 6, 1)), hidden, head])
+    model.compile("adam", "binary_crossentropy")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, (x > 0.0).astype("float32"), 16, 4, verbose=0, callbacks=[watch])
+    (advice,) = (item for item in watch.report.advice if "IW602" in item.codes)
+    assert advice.code == 'keras.layers.Conv2D(1, 1, activation="sigmoid")'
 
 
 def test_what_two_findings_ask_for_stands_once():

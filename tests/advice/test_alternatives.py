@@ -154,6 +154,8 @@ def test_the_smallest_rate_that_does_is_advised(monkeypatch):
 
 def test_a_rate_goes_where_the_finding_points(monkeypatch):
     assert rated(monkeypatch, {1e-2: 1.0, 1e-4: 1.5}, codes=("IW502",)).suggested == "0.0001"
+    # units that died of an update are kept alive by a smaller one
+    assert rated(monkeypatch, {1e-2: 1.0, 1e-4: 1.5}, codes=("IW301",)).suggested == "0.0001"
     assert rated(monkeypatch, {1e-2: 1.5, 1e-4: 1.0}, codes=("IW401",)).suggested == "0.01"
 
 
@@ -187,6 +189,18 @@ def test_what_helps_comes_first_and_what_does_not_last():
     found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
     assert [item.kind for item in found] == ["activation", "clipping", "input_scale"]
     assert found[2].measured[AFTER] == 2.2
+
+
+def test_what_does_not_fit_is_answered_before_what_lowers_its_loss():
+    """Labels of -1 and 1 under a cross-entropy: its loss has no bottom."""
+    advice = [
+        advised("activation", "relu", layer="only"),
+        advised("output_loss", "labels of 0 and 1", codes=("IW602",)),
+    ]
+    lab = Planned(lambda change: -1e9 if change == "copy" else 2.2)
+    found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
+    assert [item.kind for item in found] == ["output_loss", "activation"]
+    assert found[1].measured[AFTER] == -1e9
 
 
 def test_each_thing_is_tried_once():
