@@ -163,11 +163,11 @@ class Watch:
                 outlet.close(report)
 
     def _judge_the_last(self) -> None:
-        """Past the first rows rules are asked every few steps: the newest have not been judged."""
+        """Past the first rows rules are asked every few steps; and some speak of a fit's end."""
         recorder = self._recorder
         if recorder is None:
             return
-        found = self._judged(recorder.history(), last=True)
+        found = self._judged(replace(recorder.history(), over=True))
         if found:
             self._emit(self._update(news=tuple(found)))
             self._unsaid += found
@@ -312,11 +312,11 @@ class Watch:
             **{"values": {}, "histograms": (), "news": (), **given},
         )
 
-    def _judged(self, history: History, last: bool = False) -> list[Finding]:
+    def _judged(self, history: History) -> list[Finding]:
         """What is newly found; what is to be done about it is worked out anew."""
         found: list[Finding] = []
         with self._faults.contained("rules", "no further diagnosis in this run."):
-            found = self._engine.judge(history, last)
+            found = self._engine.judge(history)
         if found:
             with self._faults.contained("advice", "findings come without advice."):
                 active = [f for f in self._engine.findings if f.state == "active"]

@@ -38,15 +38,15 @@ class Engine:
         self._abstained: dict[str, str] = {}
         self._judged = -1
 
-    def judge(self, history: History, last: bool = False) -> list[Finding]:
+    def judge(self, history: History) -> list[Finding]:
         """Runs every rule; gives the findings that are new or have become more severe.
 
         Args:
-            history: what was measured so far.
-            last: no more will be: rules are asked, whenever they were last.
+            history: what was measured so far; of one that is over rules are asked, whenever they
+                were last.
         """
         news: set[str] = set()
-        if not (self._due(history) or (last and history.step > self._judged)):
+        if not (history.over or self._due(history)):
             return []
         self._judged = history.step
         course = course_of(history)

@@ -29,6 +29,7 @@ class History:
         error_shares: float64[n], wrong predictions over those of the best constant one.
         examples: examples seen in the rows that ``dead_fraction`` looks back on.
         output: what the model predicts with; empty where it has several outputs.
+        over: True behind the last step of a fit.
     """
 
     layers: tuple[LayerSpec, ...]
@@ -41,6 +42,7 @@ class History:
     error_shares: NDArray[np.float64]
     examples: int = 0
     output: Output = Output()
+    over: bool = False
 
     @property
     def step(self) -> int:

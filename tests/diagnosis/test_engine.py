@@ -301,16 +301,16 @@ def test_the_end_of_a_run_is_judged_whenever_the_last_time_was():
     rule = Scripted("IW901", [[]] * 40 + [[found()]])
     engine, _ = engine_of(rule)
 
-    def at(rows, last=False):
-        return codes(engine.judge(dataclasses.replace(HISTORY, steps=np.arange(rows)), last))
+    def at(rows, over=False):
+        return codes(engine.judge(dataclasses.replace(HISTORY, steps=np.arange(rows), over=over)))
 
     for rows in range(1, 41):
         at(rows)
     rule.script = [[found()]]
     assert at(41) == []
-    assert at(41, last=True) == ["IW901"]
+    assert at(41, over=True) == ["IW901"]
     calls = rule.calls
-    assert at(41, last=True) == []
+    assert at(41) == []
     assert rule.calls == calls  # nothing new to ask about
 
 

@@ -1,5 +1,7 @@
 """IW501 on loss curves, with the curves that only look like a stall."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,34 @@ def test_a_loss_of_nothing_is_solved():
     solved = np.concatenate([np.linspace(0.5, 0.0, 20), np.zeros(180)])
     assert judged(solved, np.nan) is None
     assert judged(np.full(200, 0.5), np.nan) is not None
+
+
+def ended(losses, trivial=LN_10, errors=np.nan):
+    """What is said behind the last step."""
+    rows = history_of(series={Statistic.LOSS: [[1.0]]}, steps=[len(losses) - 1])
+    history = with_losses(rows, losses, trivial)
+    shares = np.full(len(losses), errors)
+    return finding_of(RULE, dataclasses.replace(history, over=True, error_shares=shares))
+
+
+def test_a_fall_that_ends_no_better_than_a_guess_is_told_at_the_end():
+    creeping = np.linspace(2.0, 1.0, 400) * LN_10  # such as of targets far smaller than the output
+    assert judged(creeping) is None  # on its way
+    finding = ended(creeping)
+    assert (finding.severity, finding.step) == ("warning", 399)
+    assert next(iter(finding.evidence)) == "loss_share_of_a_constant"
+    assert finding.evidence["loss_share_of_a_constant"] == pytest.approx(1.05, abs=0.02)
+    assert "though it still fell" in finding.message
+    assert ended(creeping * 0.8) is None  # it has come below
+    assert ended(creeping[:250]) is None  # too short to say
+    assert ended(creeping, np.nan) is None  # not known of this loss
+
+
+def test_a_classifier_whose_sure_errors_make_its_loss_has_not_failed():
+    creeping = np.linspace(2.0, 1.0, 400) * LN_10
+    assert ended(creeping, errors=0.4) is None
+    assert ended(creeping, errors=0.98).evidence["error_share_of_a_constant"] == 0.98
+
+
+def test_what_stands_still_is_an_error_at_the_end_as_before():
+    assert ended(flat(n=400)).severity == "error"
