@@ -15,7 +15,8 @@ from initwatch.records.training import Training
 EARLY = 10  # optimizer steps: later, the learning rate has had its say
 # Weights that have grown a hundredfold since the first step are the updates' doing.
 DIVERGED = 100.0
-# Targets so many standard deviations wide are out of reach of steps made for outputs near 1.
+# Targets so many standard deviations wide are out of reach of steps made for outputs near 1; of
+# targets so many times narrower, what the output begins with and every step of it is an error.
 WIDE_TARGETS = 10.0
 # A step of a third of a kernel's size leaves little of what it was (IW402).
 LARGE_UPDATES = 0.3
@@ -364,7 +365,8 @@ def start_learning(
     guess = finding.evidence.get("loss_of_a_constant")
     if training.loss == "mean_squared_error" and guess is not None:
         wide = float(np.sqrt(guess))
-        if wide > WIDE_TARGETS:
+        narrow = wide < 1.0 / WIDE_TARGETS and history.losses[-1] > WIDE_TARGETS * guess
+        if wide > WIDE_TARGETS or narrow:
             return [_scale_targets(finding, wide)]
     seen = [*_hold_less_back(finding, history), *_bend(finding, history)]
     if seen:
@@ -451,16 +453,16 @@ def _bend(finding: Finding, history: History) -> list[Advice]:
 
 
 def _scale_targets(finding: Finding, wide: float) -> Advice:
+    why = "outputs begin near 0: the output layer must first grow to that size"
+    if wide < 1.0:
+        why = "outputs begin near 1: the output layer must first shrink to that size"
     return Advice(
         layer="",
         kind="target_scale",
         current=f"standard deviation {wide:.3g}",
         suggested="mean 0, standard deviation 1",
         code="y = (y - y.mean(axis=0)) / y.std(axis=0)",
-        reason=(
-            f"The targets' standard deviation is {wide:.3g}, and outputs begin near 0: the output "
-            "layer must first grow to that size."
-        ),
+        reason=(f"The targets' standard deviation is {wide:.3g}, and {why}."),
         codes=(finding.code,),
     )
 

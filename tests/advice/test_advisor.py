@@ -318,6 +318,22 @@ def test_wide_targets_are_told_from_a_learning_rate():
     assert advice.kind == "target_scale"
 
 
+def test_targets_far_smaller_than_the_outputs_are_told_too():
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, 8)).astype("float32")
+    y = 1e-4 * x[:, :1]
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(32, "relu"), layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(3e-3), "mean_squared_error")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, batch_size=32, epochs=120, verbose=0, callbacks=[watch])
+    (finding,) = (f for f in watch.report.findings if f.code == "IW501")
+    assert finding.severity in ("warning", "error")
+    (advice,) = watch.report.advice
+    assert advice.kind == "target_scale"
+    assert "must first shrink" in advice.reason
+
+
 def test_a_learning_rate_far_too_small_is_told_by_the_updates():
     hidden = [layers.Dense(32, activation="relu") for _ in range(2)]
     _, report = run(hidden, optimizer=keras.optimizers.SGD(1e-7), epochs=30)
