@@ -23,6 +23,7 @@ const CURVES = [
 const ABOUT = {
   signal_ratio: "largest over smallest activation along the depth; 1 is even",
   gradient_ratio: "largest over smallest gradient along the depth; 1 is even",
+  sensitivity: "by how many times itself the loss would change with a kernel's own size",
   gradient_left: "share of the gradient left at the input, by theory",
   signal_left: "share of the signal left at the output, by theory",
   sigma_w2: "fan_in × variance of the weights",
