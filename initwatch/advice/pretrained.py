@@ -84,8 +84,8 @@ def origins_of(model: keras.Model, history: History) -> dict[str, Origin]:
             if initializer is not None:
                 found[variable.path] = Origin(initializer, tuple(variable.shape))
     for layer in history.layers:
-        for kernel in (layer.first_kernel, layer.kernel, layer.recurrent_kernel):
-            if kernel is not None and kernel.initializer is not None:
+        for kernel in layer.kernels:
+            if kernel.initializer is not None:
                 told = getattr(kernel.initializer, "input_axes", None) is not None
                 fans = (kernel.fan_in, kernel.fan_out) if told else None
                 found[kernel.variable] = Origin(kernel.initializer, kernel.shape, fans)

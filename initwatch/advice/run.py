@@ -462,7 +462,7 @@ def _scale_targets(finding: Finding, wide: float) -> Advice:
         current=f"standard deviation {wide:.3g}",
         suggested="mean 0, standard deviation 1",
         code="y = (y - y.mean(axis=0)) / y.std(axis=0)",
-        reason=(f"The targets' standard deviation is {wide:.3g}, and {why}."),
+        reason=f"The targets' standard deviation is {wide:.3g}, and {why}.",
         codes=(finding.code,),
     )
 

@@ -60,9 +60,6 @@ FAR_OFF = 4.0  # in variance: a factor of two in standard deviation
 LSUV = "LSUV"
 LSUV_TOLERANCE = 0.1
 LSUV_TRIES = 10
-# 1 - cosine of what the last hidden layer makes of two examples, against the first's: below, they
-# are the same to it (the limits of IW103), and no scale of the weights brings them apart again.
-ALIKE, APART_AT_FIRST = 1e-4, 1e-2
 # Healthy networks begin with a sensitivity of 5.2 and less (tests.bench.zoo.figures).
 SENSITIVE = 100.0
 # Training steps that a rehearsal takes; so long weights must give a finite loss that had none.
@@ -142,7 +139,8 @@ def signals(history: History, row: int = -1) -> Signals:
 
 
 def _sensitivity(history: History, row: int) -> float:
-    return float(sensitivity(history, updates.kernels(history))[row].max(initial=0.0))
+    rows = slice(row, row + 1 or None)
+    return float(sensitivity(history, updates.kernels(history), rows).max(initial=0.0))
 
 
 def _alike(history: History, row: int, columns: list[int]) -> bool:
@@ -150,7 +148,10 @@ def _alike(history: History, row: int, columns: list[int]) -> bool:
         return False
     similarity = history.series[Statistic.ACTIVATION_SIMILARITY][row, columns]
     apart = 1.0 - similarity[np.isfinite(similarity)]
-    return bool(len(apart) and apart[0] >= APART_AT_FIRST and apart[-1] < ALIKE * apart[0])
+    # no scale of the weights brings them apart again
+    return bool(
+        len(apart) and apart[0] >= depth.APART_AT_FIRST and apart[-1] < depth.ALIKE * apart[0]
+    )
 
 
 def _saturation(history: History, row: int) -> float:
@@ -318,12 +319,7 @@ def _otherwise(advice: Sequence[Advice], history: History, why: str, finite: boo
 
 def _variances(advice: Sequence[Advice], layers: Sequence[LayerSpec]) -> dict[str, float]:
     """Variable -> fan_in x Var(w) of what is suggested for it."""
-    known = {
-        kernel.variable: kernel
-        for layer in layers
-        for kernel in (layer.first_kernel, layer.kernel, layer.recurrent_kernel)
-        if kernel is not None
-    }
+    known = {kernel.variable: kernel for layer in layers for kernel in layer.kernels}
     return {
         item.variable: kernel.fan_in
         * moments_of(item.suggested, kernel.shape, kernel.keras_fans).variance

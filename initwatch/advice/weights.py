@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,9 +22,9 @@ BIAS_LIMIT = 2.0
 # Keras's normalisations add an epsilon of 1e-3 to the variance; an input of variance 1 has less
 # than that behind such weights.
 BELOW_EPSILON = 1e-3
-# Recurrent weights of twice the standard deviation of orthogonal ones: over 80 steps SimpleRNN with
-# gain 1.5 still learns, with gain 2 it does not.
-FAR_OFF = 3.0
+# In variance, of recurrent weights against orthogonal ones: over 80 steps SimpleRNN with gain 1.5,
+# 2.25 in variance, still learns, with gain 2 it does not.
+RECURRENT_FAR_OFF = 3.0
 
 
 def mend_signal(
@@ -47,7 +48,7 @@ def mend_signal(
                 findings[0].layers,
                 codes,
                 "Theory follows stacks of dense and convolutional layers, which this is not; "
-                f"normalising each layer's output holds the signal whatever its weights do "
+                "normalising each layer's output holds the signal whatever its weights do "
                 f"({source}).",
                 kind,
             )
@@ -77,14 +78,12 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
         target = sigma_w2(family, scale, kernel.fan_in, kernel.fan_out)
         if abs(np.log(stack.sigma_w2[i] / target)) < 0.1:
             continue  # within a tenth, as wide as a draw of a small kernel scatters
-        suggested, code = initializer_for(family, scale, kernel)
+        chosen = initializer_for(family, scale, kernel)
         out.append(
-            Advice(
-                layer=layer.path,
-                kind="initializer",
-                current=kernel.initializer,
-                suggested=suggested,
-                code=code,
+            _drawn_anew(
+                layer.path,
+                kernel,
+                chosen,
                 predicted={
                     "sigma_w2_before": stack.sigma_w2[i],
                     "sigma_w2_after": target,
@@ -99,10 +98,32 @@ def _initializers(stack: PlainStack, best: Candidate, codes: tuple[str, ...]) ->
                     f"it ({_SOURCES[family]})."
                 ),
                 codes=codes,
-                variable=kernel.variable,
             )
         )
     return out
+
+
+def _drawn_anew(
+    path: str,
+    kernel: Kernel,
+    chosen: tuple[Any, str],
+    predicted: Mapping[str, float],
+    reason: str,
+    codes: tuple[str, ...],
+) -> Advice:
+    """Another initializer for a kernel; ``chosen``: the object, and the code to paste."""
+    suggested, code = chosen
+    return Advice(
+        layer=path,
+        kind="initializer",
+        current=kernel.initializer,
+        suggested=suggested,
+        code=code,
+        predicted=predicted,
+        reason=reason,
+        codes=codes,
+        variable=kernel.variable,
+    )
 
 
 def _course(theory: Stack, layer: int, when: str) -> dict[str, float]:
@@ -171,18 +192,16 @@ def _tame_recurrence(history: History, codes: tuple[str, ...]) -> list[Advice]:
         kernel = layer.recurrent_kernel
         if kernel is None or kernel.variable not in columns:
             continue
-        suggested, code = orthogonal(kernel)
+        chosen = orthogonal(kernel)
         before = kernel.fan_in * float(rms[columns[kernel.variable]]) ** 2
         after = kernel.fan_in / max(kernel.shape[-2:])
-        if before <= FAR_OFF * after:
+        if before <= RECURRENT_FAR_OFF * after:
             continue
         out.append(
-            Advice(
-                layer=layer.path,
-                kind="initializer",
-                current=kernel.initializer,
-                suggested=suggested,
-                code=code,
+            _drawn_anew(
+                layer.path,
+                kernel,
+                chosen,
                 predicted={"sigma_w2_before": before, "sigma_w2_after": after},
                 reason=(
                     f"fan_in x Var(w) of the recurrent kernel is {before:.3g}; a gradient is "
@@ -190,7 +209,6 @@ def _tame_recurrence(history: History, codes: tuple[str, ...]) -> list[Advice]:
                     f"one, {after:.3g} (Pascanu et al. 2013, sec. 2; Saxe et al. 2014)."
                 ),
                 codes=codes,
-                variable=kernel.variable,
             )
         )
     return out
@@ -337,13 +355,11 @@ def _by_textbook(
 def _random(kernel: Kernel, name: str, path: str, rms: float, codes: tuple[str, ...]) -> Advice:
     """Random weights of the variance that suits activation ``name``."""
     family = TEXTBOOK.get(name, "glorot")
-    suggested, code = initializer_for(family, 0.0, kernel)
-    return Advice(
-        layer=path,
-        kind="initializer",
-        current=kernel.initializer,
-        suggested=suggested,
-        code=code,
+    chosen = initializer_for(family, 0.0, kernel)
+    return _drawn_anew(
+        path,
+        kernel,
+        chosen,
         predicted={
             "sigma_w2_before": kernel.fan_in * float(rms) ** 2,
             "sigma_w2_after": sigma_w2(family, 0.0, kernel.fan_in, kernel.fan_out),
@@ -355,7 +371,6 @@ def _random(kernel: Kernel, name: str, path: str, rms: float, codes: tuple[str, 
             f"({_SOURCES[family]})."
         ),
         codes=codes,
-        variable=kernel.variable,
     )
 
 
@@ -424,21 +439,18 @@ def unsaturate(finding: Finding, history: History) -> list[Advice]:
         target = sigma_w2(family, 0.0, kernel.fan_in, kernel.fan_out)
         if now < 4.0 * target:  # twice the intended standard deviation
             continue
-        suggested, code = initializer_for(family, 0.0, kernel)
+        chosen = initializer_for(family, 0.0, kernel)
         out.append(
-            Advice(
-                layer=layer.path,
-                kind="initializer",
-                current=kernel.initializer,
-                suggested=suggested,
-                code=code,
+            _drawn_anew(
+                layer.path,
+                kernel,
+                chosen,
                 predicted={"sigma_w2_before": now, "sigma_w2_after": target},
                 reason=(
                     f"fan_in x Var(w) is {now:.3g}, {now / target:.3g} times what "
                     f"{_activation_name(layer)} is meant to have ({_SOURCES[family]})."
                 ),
                 codes=(finding.code,),
-                variable=kernel.variable,
             )
         )
     if out:

@@ -23,6 +23,9 @@ LOG_LIMIT_ERROR = float(np.log(1e4))
 LOG_LIMIT_ERROR_SOURCE = (
     "He et al. 2015, sec. 2.2: ReLU with Xavier converges at 22 layers (2^-11), not at 30 (2^-15)"
 )
+# 1 - cosine of what the last hidden layer makes of two examples, against the first's: below, they
+# are the same to it; and the first's own, below which the examples are alike to begin with.
+ALIKE, APART_AT_FIRST = 1e-4, 1e-2
 WINDOW = 3  # steps: a zero-initialised residual branch passes its first gradient on at step 1 or 2
 MIN_POINTS = 4  # three layers of depth: fewer show no trend
 # Rules on initialisation speak in the first steps, later only of a run that does not learn.

@@ -12,19 +12,21 @@ from initwatch.records import History, Statistic
 _NEEDS = {Statistic.GRADIENT_NORM, Statistic.WEIGHT_RMS, Statistic.LOSS, Statistic.TRIVIAL_LOSS}
 
 
-def known(history: History) -> NDArray[np.bool_]:
+def known(history: History, rows: slice = slice(None)) -> NDArray[np.bool_]:
     """bool[rows]: steps in which sensitivity can be told.
 
     The loss of a converged model is no measure for its gradient: that of a constant guess has to
     be known.
     """
     if not history.series.keys() >= _NEEDS:
-        return np.zeros(len(history.steps), dtype=bool)
-    guess = history.series[Statistic.TRIVIAL_LOSS][:, 0]
+        return np.zeros(len(history.steps[rows]), dtype=bool)
+    guess = history.series[Statistic.TRIVIAL_LOSS][rows, 0]
     return np.asarray(np.isfinite(guess) & (guess > 0.0))
 
 
-def sensitivity(history: History, columns: Sequence[int]) -> NDArray[np.float64]:
+def sensitivity(
+    history: History, columns: Sequence[int], rows: slice = slice(None)
+) -> NDArray[np.float64]:
     """norm(dL/dw) x RMS(w) x n^(1/4) / L of kernels of n weights: float64[rows, columns].
 
     By how many times its own size the loss would change, to first order, if the kernel changed
@@ -35,19 +37,20 @@ def sensitivity(history: History, columns: Sequence[int]) -> NDArray[np.float64]
     normalisation changes it. L is the loss with its penalties, or that of a constant guess where
     it is larger. 0 where it is not known.
     """
-    rows = known(history)
-    out = np.zeros((len(rows), len(columns)))
-    if not rows.any():
+    told = known(history, rows)
+    out = np.zeros((len(told), len(columns)))
+    if not told.any():
         return out
     gradient, rms = (
-        history.series[statistic][rows][:, columns]
+        history.series[statistic][rows][told][:, columns]
         for statistic in (Statistic.GRADIENT_NORM, Statistic.WEIGHT_RMS)
     )
     loss, guess = (
-        history.series[statistic][rows] for statistic in (Statistic.LOSS, Statistic.TRIVIAL_LOSS)
+        history.series[statistic][rows][told]
+        for statistic in (Statistic.LOSS, Statistic.TRIVIAL_LOSS)
     )
     size = np.array([history.variables[i].size for i in columns]) ** 0.25
     with np.errstate(over="ignore", invalid="ignore"):
         found = gradient * rms * size / np.fmax(loss, guess)
-    out[rows] = np.where(np.isfinite(found), found, 0.0)
+    out[told] = np.where(np.isfinite(found), found, 0.0)
     return out

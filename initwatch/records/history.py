@@ -1,6 +1,6 @@
 """What was measured so far, as rules see it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,13 +71,17 @@ class History:
         """The first ``window`` rows (or fewer) of a statistic: float64[rows, subjects]."""
         return self.series[statistic][:window]
 
-    def layer_of(self, path: str) -> str:
-        """Path of the layer itself, or of the one it is a part of, such as the RNN of a cell."""
+    def layers_of(self, paths: Iterable[str]) -> list[str]:
+        """The layers themselves, or those they are a part of (the RNN of a cell), each once."""
         known = {layer.path for layer in self.layers}
-        owner = path
-        while owner and owner not in known:
-            owner = owner.rpartition("/")[0]
-        return owner or path
+
+        def owner(path: str) -> str:
+            found = path
+            while found and found not in known:
+                found = found.rpartition("/")[0]
+            return found or path
+
+        return list(dict.fromkeys(map(owner, paths)))
 
     def layer_index(self, path: str) -> int:
         """Column of the layer ``path`` in statistics of layers."""

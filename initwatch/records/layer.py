@@ -99,3 +99,9 @@ class LayerSpec:
     dropout: float = 0.0
     first_kernel: Kernel | None = None
     recurrent_kernel: Kernel | None = None
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All weight matrices of the layer."""
+        found = (self.first_kernel, self.kernel, self.recurrent_kernel)
+        return tuple(kernel for kernel in found if kernel is not None)

@@ -119,13 +119,10 @@ class ExplodingGradient:
 
     def _out_of_proportion(self, history: History) -> Finding | None:
         columns = updates.kernels(history)
-        values = sensitivity.sensitivity(history, columns)
-        if not values.size:
-            return None
         # weights may be gone after the first step; later, one step says little
-        begun = len(values) <= self.recent
-        rows = values[:1] if begun else values[-self.recent :]
-        worst = rows.min(axis=0)
+        begun = len(history.steps) <= self.recent
+        rows = slice(0, 1) if begun else slice(-self.recent, None)
+        worst = sensitivity.sensitivity(history, columns, rows).min(axis=0)
         order = [int(i) for i in np.argsort(-worst) if worst[i] > self.max_sensitivity]
         if not order:
             return None
@@ -135,9 +132,7 @@ class ExplodingGradient:
             code=self.code,
             symptom=self.symptom,
             severity="error" if top > self.max_sensitivity_error else "warning",
-            layers=list(
-                dict.fromkeys(history.layer_of(history.variables[columns[i]].layer) for i in order)
-            ),
+            layers=history.layers_of(history.variables[columns[i]].layer for i in order),
             step=history.step,
             evidence={
                 "sensitivity": top,

@@ -28,7 +28,7 @@ class StalledLoss:
         of the steps seen, a loss not below 0.95 of that of the best constant prediction on the
         same batch; also a loss that has come down to that of a constant (0.99 of it or more),
         and has not fallen for 100 steps since. Taken back when the loss begins to fall. At the
-        end of a fit of 300 steps and more also a loss that still falls (a warning), if it is not
+        end of a fit of 300 steps and more also a loss that has fallen (a warning), if it is not
         below 0.95 of that of a constant nor are the errors below 0.7 of a constant's.
     What it does not flag:
         A converged or fine-tuned model (its loss is below a constant guess, or 0); a slow but
@@ -105,7 +105,7 @@ class StalledLoss:
             yield found
 
     def _no_better(self, history: History, course: Course) -> Finding | None:
-        """For a loss that fell to the end, and the end is no better than a constant guess."""
+        """For a loss that has fallen, and ends no better than a constant guess."""
         errors = course.errors
         if course.guess is None or course.share is None or course.share < self.trivial_share:
             return None
@@ -114,6 +114,9 @@ class StalledLoss:
         if errors is not None and errors < self.few_errors:
             return None  # a few sure and wrong predictions make the loss
         now, guess = course.trend.end, course.guess
+        finite = np.isfinite(history.losses)
+        newer = history.losses[finite][newer_part(history.loss_steps[finite]) :]
+        when = "still fell" if self._falls(trend_of(newer)) else "fell at first"
         return Finding(
             code=self.code,
             symptom=self.symptom,
@@ -128,7 +131,7 @@ class StalledLoss:
             },
             message=(
                 f"Training has ended after {course.steps} steps, and the loss ({now:.4g}) is no "
-                f"better than that of a constant guess ({guess:.4g}), though it still fell."
+                f"better than that of a constant guess ({guess:.4g}), though it {when}."
             ),
         )
 

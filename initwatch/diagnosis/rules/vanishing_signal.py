@@ -55,12 +55,14 @@ class VanishingSignal:
         depth.LOG_LIMIT_ERROR, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_ERROR_SOURCE
     )
     apart_limit: Threshold = threshold(
-        1e-4,
+        depth.ALIKE,
         unit="(1 - cosine) at the last hidden layer / at the first",
         source="the zoo's healthy trainings keep 0.01 or more (depthwise_plain); float32: 1e-6",
     )
     apart_at_first: Threshold = threshold(
-        1e-2, unit="1 - cosine", source="a hundredth of unrelated examples: below, they are alike"
+        depth.APART_AT_FIRST,
+        unit="1 - cosine",
+        source="a hundredth of unrelated examples: below, they are alike",
     )
     window: int = 1  # the first step's forward pass is the initialisation itself
 

@@ -62,11 +62,11 @@ class ZeroGradient:
         for i, variable in enumerate(history.variables):
             if present[i]:
                 by_layer.setdefault(variable.layer, []).append(bool(zero[i]))
-            elif absent[i] and present.any() and history.layer_of(variable.layer) in trunk:
+            elif absent[i] and present.any() and history.layers_of([variable.layer])[0] in trunk:
                 # every path from the input to the prediction leads through it, and none back
                 by_layer.setdefault(variable.layer, []).append(True)
         whole = [path for path, flags in by_layer.items() if all(flags)]
-        layers = list(dict.fromkeys(history.layer_of(path) for path in whole))
+        layers = history.layers_of(whole)
         if not layers:
             return
         layers.sort(key=lambda path: order.get(path, len(order)))

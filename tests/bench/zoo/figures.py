@@ -81,7 +81,7 @@ def main():
             for rows in (slice(0, 5), slice(-10, None))
         )
         figures = f"{first:.4f} {last:.4f} {highest(history):8.2f} {swing(history):6.2f}"
-        steep = sensitivity(history, kernels)[:10].max(initial=0.0)
+        steep = sensitivity(history, kernels, slice(10)).max(initial=0.0)
         figures += f" {steep:8.1f}"
         print(f"{name:24} {figures}", flush=True)
 

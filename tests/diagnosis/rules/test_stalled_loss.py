@@ -156,6 +156,8 @@ def test_a_fall_that_ends_no_better_than_a_guess_is_told_at_the_end():
     assert next(iter(finding.evidence)) == "loss_share_of_a_constant"
     assert finding.evidence["loss_share_of_a_constant"] == pytest.approx(1.05, abs=0.02)
     assert "though it still fell" in finding.message
+    level = np.append(np.linspace(2.0, 0.97, 100), np.full(300, 0.97)) * LN_10
+    assert "though it fell at first" in ended(level).message
     assert ended(creeping * 0.8) is None  # it has come below
     assert ended(creeping[:250]) is None  # too short to say
     assert ended(creeping, np.nan) is None  # not known of this loss
