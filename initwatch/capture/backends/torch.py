@@ -27,12 +27,16 @@ from initwatch.capture.backends.protocol import (
     same,
 )
 from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
-from initwatch.capture.reductions import Reduction, Sums
+from initwatch.capture.reductions import Reduction, Sums, alike
 from initwatch.errors import UnsupportedError
 
 # How long the others may take to send a row of a step that is over; the process group's own
 # patience is 10 to 30 minutes.
 PATIENCE = datetime.timedelta(minutes=2)
+
+# Elements of a matrix up to which it is stacked with its like: 64 KB in float32. Calls of
+# operations take most of the time below, and the copy above.
+STACKED = 2**14
 
 # Operations that move elements without changing them, by the names of their gradients.
 STRUCTURAL = frozenset(
@@ -345,30 +349,55 @@ class TorchBackend:
 
     def sum_of_squares(self, x: Any) -> Any:
         flat = x.reshape(-1)
-        return torch.dot(flat, flat)
+        # many dot products at a time are slower than one after the other
+        return torch.dot(flat, flat) if flat.numel() > STACKED else flat.square().sum()
 
     def count_zeros(self, x: Any) -> Any:
         return (x.numel() - torch.count_nonzero(x)).to(torch.float32)
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
-        return list(range(len(arguments)))
+        return [i for group in alike(arguments, STACKED) for i in group]
 
     def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
+        order = self.order(arguments)
         if not isinstance(reduction, Sums):
-            return self.order(arguments), torch.cat([reduction(*its) for its in arguments])
-        found = [reduction.quick(*matrices) for matrices in arguments]
-        results = [torch.stack(fields) for fields, _ in found]
+            (found,) = self._of_groups(lambda *its: (reduction(*its),), arguments)
+            return order, torch.cat([its.reshape(-1) for its in found])
+        fields, trusted = self._of_groups(lambda *its: _stacked(*reduction.quick(*its)), arguments)
+        sums = torch.cat(fields)
         # one question for all: an accelerator is waited for once
-        trusted = torch.stack([trusted for _, trusted in found]).tolist()
-        for i in [i for i, good in enumerate(trusted) if not good]:
-            results[i] = torch.stack(reduction.careful(*arguments[i]))
-        return self.order(arguments), torch.cat(results)
+        good = torch.cat(trusted).tolist()
+        lost = [place for place, held in enumerate(good) if not held]
+        if lost:
+            again = [arguments[order[place]] for place in lost]
+            (found,) = self._of_groups(lambda *its: (torch.stack(reduction.careful(*its)),), again)
+            sums[[lost[i] for i in self.order(again)]] = torch.cat(found)
+        return order, sums.reshape(-1)
+
+    @staticmethod
+    def _of_groups(
+        function: Callable[..., tuple[Any, ...]], arguments: list[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        """Each result of a function of matrices: a tensor, stacked, for each group of like ones."""
+        results = []
+        for group in alike(arguments, STACKED):
+            calls = [arguments[i] for i in group]
+            if len(calls) == 1:  # without a copy
+                results.append(tuple(each.unsqueeze(0) for each in function(*calls[0])))
+                continue
+            stacked = [torch.stack(matrices) for matrices in zip(*calls, strict=True)]
+            results.append(torch.vmap(function)(*stacked))
+        return list(zip(*results, strict=True))
 
     def outbox(self, rows: int) -> _Outbox:
         return _Outbox()
 
     def flag(self) -> _Flag:
         return _Flag()
+
+
+def _stacked(fields: list[Any], trusted: Any) -> tuple[Any, Any]:
+    return torch.stack(fields), trusted
 
 
 BACKEND = TorchBackend()
