@@ -191,7 +191,7 @@ class InitWatch(_Watching):
         log_dir: folder for TensorBoard; the run ``initwatch`` is made inside it. Left out, no
             log is written.
         schedule: which batches are sampled; by default the first 20 of each fit, then ever
-            fewer down to each 50th, and the next 10 after a finding or a jump of the loss.
+            fewer down to about each 50th, and the next 10 after a finding or a jump of the loss.
         rules: rules to check, such as ``initwatch.default_rules()`` with one left out or with
             other thresholds; all by default.
         console: False keeps the terminal silent; what is found stands in ``report``.

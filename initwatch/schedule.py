@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from numbers import Integral
 
+import numpy as np
+
 from initwatch.errors import ArgumentError
 
 # Gaps between two batches with histograms, in gaps between samples: they are read and drawn by
 # the epoch, and cost as much as several steps.
 HISTOGRAM_GAPS = 10
+# In step with epochs of as many batches, whose order may be the same each time, one batch would
+# stand for all: a gap is longer or shorter than planned by up to this share.
+UNEVEN = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +24,8 @@ class Schedule:
     Attributes:
         first: so many batches at the beginning of ``fit`` are all sampled.
         every: after that the gap between sampled batches is 1 at first, 2 when twice as many are
-            done, 3 when three times as many are, up to ``every``.
+            done, 3 when three times as many are, up to ``every``; from 4 on give or take a
+            quarter, so that it does not keep step with the epochs.
         alarm: so many batches are all sampled after a finding and after a jump of the loss.
         histograms: True: histograms at the first batch of an epoch, if the last ones are ten
             sampled batches old; False: none.
@@ -51,7 +57,7 @@ class Schedule:
             )
 
     def gap(self, batch: int) -> int:
-        """From sampled batch ``batch`` of this fit (0 = the first) to the next one."""
+        """From sampled batch ``batch`` of this fit (0 = the first) to the next one, as planned."""
         return min(self.every, max(1, batch // max(1, self.first)))
 
 
@@ -68,6 +74,7 @@ class Agenda:
         self._next_histograms = 0
         self._epoch_begins = True
         self._dense_until = 0
+        self._draws = np.random.default_rng(0)  # the same in every fit
 
     def epoch(self) -> None:
         """An epoch begins with the next batch."""
@@ -81,7 +88,8 @@ class Agenda:
         """Batch ``batch`` is sampled; True if histograms are to be drawn of it."""
         gap = self._schedule.gap(batch)
         draw = self._histograms_due(batch)
-        self._next = batch + gap
+        spread = int(UNEVEN * gap)
+        self._next = batch + gap + int(self._draws.integers(-spread, spread, endpoint=True))
         self._epoch_begins = False
         if draw:
             self._next_histograms = batch + HISTOGRAM_GAPS * gap

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from initwatch.advice import run, weights
-from initwatch.diagnosis.causes import LEADS_TO
+from initwatch.diagnosis.causes import GROWTH, LEADS_TO, can_follow
 from initwatch.records import Advice, Finding, History
 from initwatch.records.training import Training
 
@@ -37,6 +37,8 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             answered.update(codes)
 
     codes = set(by_code)
+    # what grew from step to step is the updates' doing
+    grown = {code for code in codes & {"IW202"} if GROWTH in by_code[code].evidence}
     if "IW602" in codes:
         answers = {"IW602"} | (codes & LEADS_TO["IW602"])
         answer(answers, run.fit_output(by_code["IW602"], history))
@@ -58,11 +60,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             later = {code for code in codes - {"IW101"} if by_code[code].step >= first.step}
             answers = later & (AFTER_NAN | SIGNAL_CODES) - answered
             answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
-    touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered
+    touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered - grown
     biases = weights.centre_biases(history, tuple(sorted(touched))) if touched else []
     if "IW101" not in codes:
         answer(touched, biases)
-    signal = (codes & SIGNAL_CODES) - answered
+    signal = (codes & SIGNAL_CODES) - answered - grown
     if signal:
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
@@ -74,12 +76,12 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     if "IW203" in codes - answered:
         begun = by_code["IW203"].step
         followed = {code for code in codes & AFTER_NAN if by_code[code].step >= begun}
-        answers = followed - answered
+        answers = (followed | grown) - answered
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     single: dict[str, Callable[[], list[Advice]]] = {
         **{
             code: partial(run.change_rate, by_code[code], history, training)
-            for code in RATE_CODES
+            for code in (*RATE_CODES, *grown)
             if code in codes
         },
         "IW302": lambda: weights.unsaturate(by_code["IW302"], history),
@@ -91,7 +93,8 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     }
     for code, rule in single.items():
         if code in codes and code not in answered:
-            followers = codes & LEADS_TO.get(code, frozenset()) - answered
+            cause = by_code[code]
+            followers = {each for each in codes - answered if can_follow(by_code[each], cause)}
             advice = rule()
             given = tuple(sorted({code} | followers))
             answer(set(given), [replace(item, codes=given) for item in advice])

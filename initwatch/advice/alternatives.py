@@ -131,7 +131,16 @@ class Alternatives:
                 )
                 for item in group
             ]
-        return [*initializers, *(item for _, item in sorted(found, key=lambda pair: pair[0]))]
+        others = [item for _, item in sorted(found, key=lambda pair: pair[0])]
+        rates = [item for item in others if item.kind == "learning_rate"]
+        if rates and rates[0].measured is not None:
+            # a rate that helps speaks for all that ask for another one
+            codes = tuple(sorted({code for item in rates for code in item.codes}))
+            best = replace(rates[0], codes=codes)
+            others = [
+                best if item is rates[0] else item for item in others if item not in rates[1:]
+            ]
+        return [*initializers, *others]
 
     def _tried(self, group: Sequence[Advice], history: History, late: bool) -> _Tried:
         """One change, to several layers perhaps."""

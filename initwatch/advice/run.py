@@ -279,8 +279,11 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     decisive = next(iter(finding.evidence))
     head = partial(_like_head, history)
     if name == "softmax" and units == 1:
-        suggested = "sigmoid on one unit" if loss in _OUTPUTS else "no activation"
-        code = head(1, "sigmoid" if loss in _OUTPUTS else "")
+        yes_or_no = loss in _OUTPUTS or (whole and low >= 0.0 and high <= 1.0)
+        suggested = "sigmoid on one unit" if yes_or_no else "no activation"
+        code = head(1, "sigmoid" if yes_or_no else "")
+        if yes_or_no and _OUTPUTS.get(loss) != "sigmoid":
+            code += '  # loss="binary_crossentropy"'
     elif decisive == "label_max" and loss == "sparse_categorical_crossentropy":
         classes = int(finding.evidence["label_max"]) + 1
         suggested = f"labels from 0, or {classes} units"
@@ -297,6 +300,9 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_max" and loss in _OUTPUTS and _are_two_values(history, high):
         suggested = "labels of 0 and 1"
         code = f"y = y / {high:.4g}  # from 0 to 1"
+    elif decisive == "label_max" and loss in _OUTPUTS and units == 1:
+        suggested = "a softmax over the classes"
+        code = f'{head(int(high) + 1, "softmax")}  # loss="sparse_categorical_crossentropy"'
     elif decisive == "label_max" and loss in _OUTPUTS:
         suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
         code = 'loss="sparse_categorical_crossentropy"  # for class numbers'

@@ -229,8 +229,13 @@ def try_out(
     chosen = [item for item in advice if item.kind == "initializer"]
     proposed = not chosen
     if proposed:
+        # a rate, or what is fed, is advised where the first weights are not at fault
         codes = {code for item in advice for code in item.codes} & SIGNAL_CODES
-        chosen = weights.textbook(history, tuple(sorted(codes))) if codes else []
+        # signals that were sound until an update or a batch ruined them do not ask for weights
+        elsewhere = [item for item in advice if item.kind in ("learning_rate", "data")]
+        blamed = codes & {code for item in elsewhere for code in item.codes}
+        asked = codes and not blamed
+        chosen = weights.textbook(history, tuple(sorted(codes))) if asked else []
         places = {variable.path: i for i, variable in enumerate(history.variables)}
         chosen = [
             replace(item, place=(places[item.variable], len(places)))

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from initwatch.records import Finding
+
+# Evidence of a gradient that grew from step to step: what the updates did, not the first weights.
+GROWTH = "gradient_growth_over_steps"
+
 # Codes of causes -> codes of what they bring about.
 _WEIGHTS = frozenset(
     "IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW402 IW501 IW502 IW503".split()
@@ -19,7 +24,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "IW104": frozenset("IW202 IW203 IW301 IW302 IW501 IW502".split()),
     "IW403": frozenset(["IW501"]),
     "IW401": frozenset(["IW501"]),
-    "IW402": frozenset("IW201 IW203 IW204 IW301 IW302 IW501 IW502 IW503".split()),
+    "IW402": frozenset("IW201 IW203 IW204 IW401 IW301 IW302 IW501 IW502 IW503".split()),
     "IW201": frozenset(["IW501"]),
     "IW202": frozenset("IW203 IW502 IW503 IW501".split()),
     "IW203": frozenset("IW201 IW204 IW301 IW401 IW501 IW502".split()),
@@ -27,3 +32,10 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "IW302": frozenset("IW201 IW501".split()),
     "IW204": frozenset("IW201 IW501".split()),
 }
+
+
+def can_follow(finding: Finding, cause: Finding) -> bool:
+    """Whether ``finding`` is one of those that ``cause`` brings about."""
+    if GROWTH in finding.evidence and cause.code in ("IW402", "IW602"):
+        return True
+    return finding.code in LEADS_TO.get(cause.code, ())

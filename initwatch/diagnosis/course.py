@@ -70,9 +70,14 @@ class Course:
         """True if the run does not learn: lost, above where it began, or no better than a guess."""
         if not self.finite:
             return True
-        if self.trend.end > 1.5 * self.ceiling > 0.0:
+        if self.risen:
             return True
         return self.stands or (not self.falls and (self.share is None or self.share >= NO_BETTER))
+
+    @property
+    def risen(self) -> bool:
+        """True if it stands above where it began and above a constant guess's by half of that."""
+        return self.trend.end > 1.5 * self.ceiling > 0.0
 
     @property
     def above_guess(self) -> bool:
@@ -132,6 +137,12 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         steps=int(steps[-1] - steps[0]),
         stands=_stands(steps, losses, history.trivial_losses[finite]),
     )
+
+
+def is_lost(history: History) -> bool:
+    """True if the newest loss was seen and is no finite number, however few there are."""
+    newest = history.losses[-1:]
+    return bool(history.output.loss_seen and len(newest) and not np.isfinite(newest[0]))
 
 
 def solved(history: History, window: int) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from initwatch.diagnosis.causes import EXPLANATIONS, LEADS_TO
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.causes import EXPLANATIONS, LEADS_TO, can_follow
+from initwatch.diagnosis.course import course_of, is_lost
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults
 from initwatch.records import Finding, History
@@ -49,7 +49,7 @@ class Engine:
         if not (history.over or self._due(history)):
             return []
         self._judged = history.step
-        course = course_of(history)
+        course, lost = course_of(history), is_lost(history)
         self._learns_well = course is not None and course.learns_well
         self._above_guess = course is not None and course.above_guess
         for rule in self._rules.values():
@@ -66,7 +66,10 @@ class Engine:
                 reason = abstains(history) if abstains is not None else None
                 if reason:
                     self._abstained[rule.code] = reason
-                self._update(rule, list(rule.check(history)), history.step, news)
+                found = list(rule.check(history))
+                # a run that is lost has not mended what hurt it
+                if found or not lost:
+                    self._update(rule, found, history.step, news)
         by_code = {finding.code: finding for finding in self.findings}
         return [by_code[code] for code in self._rules if code in news]
 
@@ -144,7 +147,7 @@ def with_causes(findings: Sequence[Finding]) -> list[Finding]:
     active = [f for f in findings if f.severity != "info"]
     out: list[Finding] = []
     for finding in findings:
-        causes = [f.code for f in active if finding.code in LEADS_TO.get(f.code, ())]
+        causes = [f.code for f in active if can_follow(finding, f)]
         causes.sort(key=list(LEADS_TO).index)
         out.append(replace(finding, cause=causes[0] if causes and finding in active else ""))
     gravest = {f.cause: f.severity for f in sorted(out, key=lambda f: _rank(f)) if f.cause}

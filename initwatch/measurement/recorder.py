@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.measurement.activity import Activity
+from initwatch.measurement.guess import Guess
 from initwatch.measurement.layout import Layout
 from initwatch.measurement.moments import Measurement
 from initwatch.records.history import History
@@ -40,6 +41,7 @@ class Recorder:
         self._losses = np.zeros((LOSSES, 4))
         self._loss_count = 0
         self._activity = Activity()
+        self._guess = Guess(output)
         self._initial_rms: NDArray[np.float64] | None = None
 
     def add(
@@ -98,7 +100,8 @@ class Recorder:
         trivial = measurement.trivial_error_rate
         errors = measurement.error_rate / trivial if trivial > 0.0 else np.nan
         loss = measurement.loss - penalty
-        self._losses[self._loss_count] = measurement.step, loss, measurement.trivial_loss, errors
+        guess = self._guess.of(measurement)
+        self._losses[self._loss_count] = measurement.step, loss, guess, errors
         self._loss_count += 1
 
     @property

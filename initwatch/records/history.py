@@ -25,7 +25,8 @@ class History:
         loss_steps: int64[n], the steps of ``losses``; reaches further back than ``steps``.
         losses: float64[n], the loss of each of these steps, without what regularizers and
             ``add_loss`` add to it.
-        trivial_losses: float64[n], loss of the best constant prediction on the same batches.
+        trivial_losses: float64[n], loss of the best constant prediction on the same batches; of
+            small ones, where it can be told, on all labels seen up to them.
         error_shares: float64[n], wrong predictions over those of the best constant one.
         examples: examples seen in the rows that ``dead_fraction`` looks back on.
         output: what the model predicts with; empty where it has several outputs.

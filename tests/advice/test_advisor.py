@@ -421,7 +421,18 @@ def test_labels_tell_which_loss_is_meant():
     mask = 255.0 * (quantities > 0.0)
     assert misfit(mask, "sigmoid", 1, "binary_crossentropy").startswith("y = y / 255")
     classes = rng.integers(0, 3, ROWS)
-    assert "sparse_categorical" in misfit(classes, "sigmoid", 1, "binary_crossentropy")
+    softmax = 'keras.layers.Dense(3, activation="softmax")'
+    code = misfit(classes, "sigmoid", 1, "binary_crossentropy")
+    assert code == f'{softmax}  # loss="sparse_categorical_crossentropy"'
+    sigmoid = 'keras.layers.Dense(1, activation="sigmoid")'
+    yes_or_no = rng.integers(0, 2, ROWS)
+    assert misfit(yes_or_no, "softmax", 1, "binary_crossentropy") == sigmoid
+    assert (
+        misfit(yes_or_no, "softmax", 1, "mean_squared_error")
+        == misfit(yes_or_no, "softmax", 1, "categorical_crossentropy")
+        == f'{sigmoid}  # loss="binary_crossentropy"'
+    )
+    assert misfit(quantities, "softmax", 1, "mean_squared_error") == "keras.layers.Dense(1)"
 
 
 def test_the_output_of_a_convolution_stays_one():

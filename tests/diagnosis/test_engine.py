@@ -319,3 +319,19 @@ def test_updates_that_come_to_nothing_follow_from_what_is_no_number():
     engine, _ = engine_of(*rules)
     engine.judge(HISTORY)
     assert {f.code: f.cause for f in engine.findings} == {"IW203": "", "IW401": "IW203"}
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_run_that_is_lost_takes_nothing_back(seen):
+    """Saturation cannot be read where everything is NaN; that does not mend it."""
+    engine, _ = engine_of(Scripted("IW901", [[found()], []]))
+    lost = dataclasses.replace(
+        HISTORY,
+        losses=np.array([np.nan]),
+        loss_steps=np.array([0]),
+        output=dataclasses.replace(HISTORY.output, loss_seen=seen),
+    )
+    engine.judge(lost)
+    engine.judge(lost)
+    (finding,) = engine.findings
+    assert finding.state == ("active" if seen else "recovered")

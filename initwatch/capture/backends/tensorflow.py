@@ -33,8 +33,12 @@ from initwatch.capture.backends.protocol import (
     same,
 )
 from initwatch.capture.observer import Observer, is_stock, optimizers_of, watched_apply
-from initwatch.capture.reductions import Reduction
+from initwatch.capture.reductions import Reduction, Sums, alike
 from initwatch.errors import UnsupportedError
+
+# Elements of a matrix up to which it is stacked with its like: 16 KB in float32. Scheduling of
+# operations takes most of the time below, and the copy above.
+STACKED = 2**12
 
 # Operations that move elements without changing them: a tensor behind them is the same signal.
 STRUCTURAL = frozenset(
@@ -455,13 +459,17 @@ def _build_optimizer(model: Any) -> None:
     optimizer.built = True
 
 
+_Shapes = tuple[tuple[int | None, ...], ...]
+
+
 class TensorFlowBackend:
     """See ``protocol.Backend``."""
 
     end_of_data: tuple[type[BaseException], ...] = (StopIteration, tf.errors.OutOfRangeError)
 
     def __init__(self) -> None:
-        self._once: dict[Reduction, Reduction] = {}
+        self._once: dict[tuple[Reduction, _Shapes], Reduction] = {}
+        self._vectorized = False  # many are being traced: of L2Loss there is no such form
         self._again: dict[tuple[str, int, Any], Callable[..., Any]] = {}
         self._own: set[str] = set()  # names of the functions of both
 
@@ -719,27 +727,63 @@ class TensorFlowBackend:
 
     def sum_of_squares(self, x: Any) -> Any:
         # half the sum; reduce_sum(square(x)) writes the squares first
-        return 2.0 * tf.nn.l2_loss(x)
+        return tf.reduce_sum(tf.square(x)) if self._vectorized else 2.0 * tf.nn.l2_loss(x)
 
     def count_zeros(self, x: Any) -> Any:
         # a comparison's bools would be written, cast and written again before they are summed
         return tf.cast(tf.size(x), tf.float32) - self.sum_of_squares(tf.sign(x))
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
-        return list(range(len(arguments)))
+        return [i for group in alike(arguments, STACKED) for i in group]
 
     def each(self, reduction: Reduction, arguments: list[tuple[Any, ...]]) -> tuple[list[int], Any]:
-        once = self._traced_once(reduction, len(arguments[0]))
-        results = [once(*matrices) for matrices in arguments]
+        results = []
+        for group in alike(arguments, STACKED):
+            calls = [arguments[i] for i in group]
+            if len(calls) == 1 or not isinstance(reduction, Sums):
+                once = self._traced_once(reduction, ((None, None),) * len(calls[0]))
+                results += [once(*matrices) for matrices in calls]
+                continue
+            stacked = [tf.stack(matrices) for matrices in zip(*calls, strict=True)]
+            shapes = tuple(tuple(matrices.shape) for matrices in stacked)
+            results.append(self._traced_once(reduction, shapes)(*stacked))
         return self.order(arguments), tf.concat(results, axis=0)
 
-    def _traced_once(self, reduction: Reduction, taken: int) -> Reduction:
-        if reduction not in self._once:
+    def _traced_once(self, reduction: Reduction, shapes: _Shapes) -> Reduction:
+        """The reduction of matrices of such shapes; of stacked ones, of each of them."""
+        if (reduction, shapes) not in self._once:
             # not inlined: else every tensor adds some thirty nodes to what TensorFlow must
             # optimize before the first step
-            signature = [tf.TensorSpec([None, None], tf.float32)] * taken
-            self._once[reduction] = self._never_inlined(reduction, signature)
-        return self._once[reduction]
+            signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+            function = reduction
+            if isinstance(reduction, Sums) and len(shapes[0]) == 3:
+                function = partial(self._of_many, reduction)
+            self._once[reduction, shapes] = self._never_inlined(function, signature)
+        return self._once[reduction, shapes]
+
+    def _of_many(self, sums: Sums, *stacked: Any) -> Any:
+        """Sums of each of the stacked matrices, one behind the other."""
+
+        def each(function: Callable[..., Any]) -> Any:
+            return tf.vectorized_map(
+                lambda its: function(*its), stacked, fallback_to_while_loop=False
+            )
+
+        def quick(*matrices: Any) -> tuple[Any, Any]:
+            fields, trusted = sums.quick(*matrices)
+            return tf.stack(fields), trusted
+
+        self._vectorized = True
+        try:
+            fields, trusted = each(quick)
+            found = tf.cond(
+                tf.reduce_all(trusted),
+                lambda: fields,
+                lambda: each(lambda *its: tf.stack(sums.careful(*its))),
+            )
+        finally:
+            self._vectorized = False
+        return tf.reshape(found, [-1])
 
     def outbox(self, rows: int) -> _Outbox:
         return _Outbox(rows)

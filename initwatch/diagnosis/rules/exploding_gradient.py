@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
+from initwatch.diagnosis.causes import GROWTH
+from initwatch.diagnosis.course import course_of, is_lost
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -20,7 +23,8 @@ class ExplodingGradient:
     What it means:
         delta, the gradient of the loss with respect to a layer's output, is many times larger
         at the first layers than at the last hidden layer. Or, as in an RNN whose recurrent
-        kernel is too large, a layer's gradient is out of all proportion to its weights.
+        kernel is too large, a layer's gradient is out of all proportion to its weights. Or the
+        gradient of all weights has grown from step to step until the loss was lost.
     Why it hurts:
         A learning rate that suits the last layers throws the first ones about; one that suits
         the first leaves the last ones where they are. A gradient out of proportion holds for
@@ -32,10 +36,13 @@ class ExplodingGradient:
         sensitivity of the loss to each kernel of n weights, norm(dL/dw) x RMS(w) x n^(1/4) / L,
         in the first step, or in the last 3: by how many times its own size the loss would change
         if the kernel changed by its own size along the gradient. L is the loss with its
-        penalties, or that of a constant guess if it is larger.
+        penalties, or that of a constant guess if it is larger. Or, in a run whose loss is no
+        number any more or has risen to 1.5 times its start and a constant guess's, where the norm
+        of all gradients has grown a hundredfold since the first step.
     What it does not flag:
         Large gradients as such: a sum-reduced or scaled loss, large targets, loss scaling in
-        float16. A single step of large gradients past the first.
+        float16. A single step of large gradients past the first. Gradients that grow in a run
+        whose loss does not rise.
 
     References:
         Schoenholz et al. 2017, sec. 4; Hanin & Rolnick 2018. Over time: Bengio et al. 1994;
@@ -72,6 +79,12 @@ class ExplodingGradient:
         source="1e-5 of the weights is past any step that trains; recurrent kernels over 80 steps: "
         "6 at gain 1.5, which trains, 1e5 at gain 2, which does not",
     )
+    max_growth: Threshold = threshold(
+        100.0,
+        unit="norm of all gradients / that of the first step",
+        source="4e3 to 7e12 in trainings whose loss runs away, 87 under a cross-entropy; healthy: "
+        "up to 31, and their loss does not rise (tests.bench.zoo.figures)",
+    )
     window: int = depth.WINDOW
     recent: int = 3
 
@@ -85,10 +98,11 @@ class ExplodingGradient:
     def check(self, history: History) -> Iterator[Finding]:
         if not depth.speaks(history):
             return
-        over_depth = self._over_depth(history)
-        found = over_depth if over_depth is not None else self._out_of_proportion(history)
-        if found is not None:
-            yield found
+        for way in (self._over_depth, self._out_of_proportion, self._over_steps):
+            found = way(history)
+            if found is not None:
+                yield found
+                return
 
     def _over_depth(self, history: History) -> Finding | None:
         profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
@@ -146,3 +160,48 @@ class ExplodingGradient:
                 f"{1.0 / top:.1e} of their size along it would change the loss by all of it."
             ),
         )
+
+    def _over_steps(self, history: History) -> Finding | None:
+        lost = is_lost(history)
+        course = course_of(history, 10)
+        risen = course is not None and course.risen
+        if not (lost or risen) or Statistic.GRADIENT_NORM not in history.series:
+            return None
+        norms = history.series[Statistic.GRADIENT_NORM]
+        whole = whole_norms(history)
+        if not whole[0] > 0.0:
+            return None
+        row = int(np.nanargmax(whole))
+        growth = float(whole[row] / whole[0])
+        if growth <= self.max_growth:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = np.nan_to_num(norms[row] / norms[0], posinf=0.0)
+        grown = [int(i) for i in np.argsort(-each, kind="stable") if each[i] > self.max_growth]
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error" if lost else "warning",
+            layers=history.layers_of(history.variables[i].layer for i in grown),
+            step=history.step,
+            evidence={
+                GROWTH: growth,
+                f"{GROWTH}_limit": self.max_growth,
+                "gradient_norm_first": float(whole[0]),
+                "gradient_norm_largest": float(whole[row]),
+                "largest_at_step": int(history.steps[row]),
+            },
+            message=(
+                f"The gradient has grown {growth:.1e}-fold since the first step, to a norm of "
+                f"{whole[row]:.3g} at step {history.steps[row]}, and the loss is "
+                f"{'no number any more' if lost else 'far above where it began'}."
+            ),
+        )
+
+
+def whole_norms(history: History) -> NDArray[np.float64]:
+    """float64[rows]: norm of all gradients of a step, NaN where none of them is a number."""
+    norms = history.series[Statistic.GRADIENT_NORM]
+    whole: NDArray[np.float64] = np.sqrt(np.nansum(np.square(norms), axis=1))
+    whole[~np.isfinite(norms).any(axis=1)] = np.nan
+    return whole

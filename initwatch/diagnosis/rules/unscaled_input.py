@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.course import course_of, is_lost
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -31,7 +31,7 @@ class UnscaledInput:
         One learning rate cannot suit weights whose gradients differ by such factors.
     How it is measured:
         RMS of the model's input over the batch in 3 sampled steps; a warning once the run is seen
-        to be hurt as well (after 20 losses: lost, risen, or no better than a constant guess).
+        to be hurt as well (lost, or after 20 losses risen or no better than a constant guess).
         Else it is only mentioned.
     What it does not flag:
         Pixels of 0 to 255 or of 0 to 1 in a run that learns; inputs that a Rescaling or
@@ -74,7 +74,7 @@ class UnscaledInput:
         size = float(rms[worst])
         large = size > self.largest
         course = course_of(history)
-        hurt = course is not None and course.hurt
+        hurt = is_lost(history) or (course is not None and course.hurt)
         first = next((layer.path for layer in history.layers if layer.kernel is not None), None)
         yield Finding(
             code=self.code,

@@ -1,11 +1,12 @@
-"""What healthy trainings measure of the figures that rules hold against their limits.
+"""What trainings measure of the figures that rules hold against their limits.
 
     python -m tests.bench.zoo.figures [NAME ...]
 
 One line a training: the largest update ratio of a kernel over the first 5 sampled steps and over
 the last 10, the highest loss on the way relative to the larger of start and constant guess, by
-how much of a guess the loss swings three times in its second half, and the loss's largest
-sensitivity to a kernel in the first 10 sampled steps (0 where it is not known).
+how much of a guess the loss swings three times in its second half, the loss's largest sensitivity
+to a kernel in the first 10 sampled steps (0 where it is not known), and by how many times the norm
+of all gradients grew at most since the first step. Of all healthy trainings, or of those named.
 """
 
 import sys
@@ -16,15 +17,17 @@ import numpy as np
 import initwatch
 from initwatch.diagnosis import updates
 from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.rules.exploding_gradient import whole_norms
 from initwatch.diagnosis.rules.oscillating_loss import OscillatingLoss, swings
 from initwatch.diagnosis.rules.stalled_loss import StalledLoss
 from initwatch.diagnosis.sensitivity import sensitivity
 from tests.bench.zoo.healthy import HEALTHY
+from tests.bench.zoo.sick import SICK
 from tests.bench.zoo.training import trained
 
 
 def last_history(name):
-    """What the rules saw at the end of a healthy training."""
+    """What the rules saw at the end of a training."""
     kept = []
 
     class Keeps(StalledLoss):
@@ -35,7 +38,7 @@ def last_history(name):
             return iter(())
 
     watch = initwatch.InitWatch(console=False, rules=[Keeps()])
-    trained(HEALTHY[name].training, 0, watch)
+    trained((HEALTHY | SICK)[name].training, 0, watch)
     return kept[0] if kept else None
 
 
@@ -59,6 +62,8 @@ def highest(history):
 def swing(history):
     """The largest swing that the loss makes three times, in twentieths of a guess."""
     course = course_of(history)
+    if course is None:
+        return np.nan  # lost within ten losses
     spans = OscillatingLoss().spans
     late = history.losses[len(history.losses) // 2 :]
     starts = np.arange(spans) * len(late) // spans
@@ -69,7 +74,7 @@ def swing(history):
 
 
 def main():
-    print("training                 first  last   highest  swing  sensitivity")
+    print("training                 first  last   highest  swing  sensitivity  growth")
     for name in sys.argv[1:] or sorted(HEALTHY):
         history = last_history(name)
         if history is None:
@@ -82,7 +87,8 @@ def main():
         )
         figures = f"{first:.4f} {last:.4f} {highest(history):8.2f} {swing(history):6.2f}"
         steep = sensitivity(history, kernels, slice(10)).max(initial=0.0)
-        figures += f" {steep:8.1f}"
+        whole = whole_norms(history)
+        figures += f" {steep:8.1f} {np.nanmax(whole) / whole[0]:9.1e}"
         print(f"{name:24} {figures}", flush=True)
 
 

@@ -1,5 +1,7 @@
 """IW202 on real backward passes of random networks, with their healthy twins."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -183,3 +185,47 @@ def test_an_rnn_that_explodes_over_time_steps():
     assert advice.measured["sensitivity_before"] > 1e6
     assert advice.measured["sensitivity_after"] < 10.0
     assert report(1.0).findings == []
+
+
+@pytest.mark.parametrize(("rate", "grows"), [(1e-2, False), (10.0, True)])
+def test_a_gradient_that_grows_from_step_to_step(rate, grows):
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    hidden = [keras.layers.Dense(16, "relu", name=f"hidden_{i}") for i in range(2)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(1)], name="net")
+    model.compile(keras.optimizers.SGD(rate), "mean_squared_error")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, x.sum(axis=1), batch_size=32, epochs=4, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    found = {finding.code: finding for finding in watch.report.findings}
+    if not grows:
+        assert not found
+        return
+    finding = found["IW202"]
+    assert finding.severity == "error"
+    assert finding.evidence["gradient_growth_over_steps"] > 1e3
+    first, largest = (finding.evidence[f"gradient_norm_{when}"] for when in ("first", "largest"))
+    assert largest / first == pytest.approx(finding.evidence["gradient_growth_over_steps"])
+    # what the updates did is not answered with other weights
+    assert watch.report.advice[0].kind == "learning_rate"
+    assert not [item for item in watch.report.advice if item.kind == "initializer"]
+
+
+def test_a_loss_that_is_lost_at_once_is_no_growth():
+    """NaN in the data: the gradients before it were what they had always been."""
+    history = mlp_history(4, "relu", 2.0, rows=6)
+    losses = np.where(np.arange(6) < 5, 1.0, np.nan)
+
+    def lost(factor):
+        norms = history.series[Statistic.GRADIENT_NORM].copy()
+        norms[4] = factor * norms[0]
+        norms[5] = np.nan
+        grown = with_series(history, {Statistic.GRADIENT_NORM: norms})
+        seen = dataclasses.replace(history.output, loss_seen=True)
+        return dataclasses.replace(grown, losses=losses, loss_steps=history.steps, output=seen)
+
+    assert finding_of(RULE, lost(90.0)) is None
+    finding = finding_of(RULE, lost(110.0))
+    assert finding.severity == "error"
+    assert finding.evidence["gradient_growth_over_steps"] == pytest.approx(110.0)
+    assert finding.evidence["largest_at_step"] == 4

@@ -46,6 +46,14 @@ def test_a_loss_that_is_lost_counts_from_ten():
     assert finding_of(RULE, fed(100.0, lost)).severity == "warning"
 
 
+def test_a_run_that_is_lost_within_three_steps():
+    begun = fed(100.0, np.array([2.3, 1e9, np.nan]), rows=3)
+    seen = dataclasses.replace(begun.output, loss_seen=True)
+    assert finding_of(RULE, dataclasses.replace(begun, output=seen)).severity == "warning"
+    # NaN stands for a loss that nobody saw, too
+    assert finding_of(RULE, begun).severity == "info"
+
+
 @pytest.mark.parametrize("name", ["Rescaling", "BatchNormalization", "Embedding"])
 def test_what_brings_its_input_to_size_is_not_flagged(name):
     history = fed(100.0, FLAT)
