@@ -59,8 +59,20 @@ def test_absolute_error_of_two_classes_costs_the_rarer_ones_share():
     constant = np.tile(np.median(y, axis=0), (len(y), 1)).astype("float32")
     expected = of_keras(keras.losses.mean_absolute_error, y, constant)
     assert float(trivial_loss("mean_absolute_error", y, constant)) == pytest.approx(expected, 1e-5)
-    # of other targets a batch's own median is no fair measure
+    # of several outputs' other targets it is not known
     assert np.isnan(float(trivial_loss("mean_absolute_error", y + 0.5, constant)))
+
+
+def test_absolute_error_of_one_output_costs_the_distance_from_the_median():
+    y = np.random.default_rng(0).exponential(2.0, 501).astype("float32")
+    prediction = y[:, None]
+    expected = np.mean(np.abs(y - np.median(y)))
+    assert float(trivial_loss("mean_absolute_error", y, prediction)) == pytest.approx(expected)
+    # a few labels' own median is no fair measure, unless they are all there are
+    few = trivial_loss("mean_absolute_error", y[:31], prediction[:31])
+    assert np.isnan(float(few))
+    whole = trivial_loss("mean_absolute_error", y[:31], prediction[:31], whole=True)
+    assert float(whole) == pytest.approx(np.mean(np.abs(y[:31] - np.median(y[:31]))))
 
 
 def test_small_batches_are_not_biased():
