@@ -34,7 +34,7 @@ def test_dense_at_first_and_ever_sparser():
     assert 0.1 < off.max() <= 0.25
     assert len(taken) < 185
     gaps = np.diff(sampled(Schedule(), 30_000)[0])[-500:]
-    assert 49.5 < gaps.mean() < 50.5
+    assert 49.0 < gaps.mean() < 51.0  # of 500 draws: 0.3 is the standard error
 
 
 @pytest.mark.parametrize("epoch", [47, 50, 100, 200])

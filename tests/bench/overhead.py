@@ -291,7 +291,7 @@ def measure(given):
                     keep("start", key, started(name, backend, jit, 3))
         if "size" in given.only:
             for shape in SHAPES.get(backend, ()):
-                found = run(backend, "--part", "size", "--shape", shape, "--windows", 2)
+                found = run(backend, "--part", "size", "--shape", shape, "--windows", 5)
                 keep("size", f"{backend}: {shape}", found)
         if "host" in given.only:
             keep("host", backend, run(backend, "--part", "host"))
