@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from initwatch.advice.weights import scale_input
-from initwatch.records import Advice, Finding, History, Statistic
+from initwatch.advice.weights import rectify, scale_input
+from initwatch.records import Advice, Finding, History, LayerSpec, Statistic
 from initwatch.records.training import Training
 
 EARLY = 10  # optimizer steps: later, the learning rate has had its say
@@ -71,7 +71,7 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
         f"The signals were sound before the first update, and one step changes kernels by up to "
         f"{largest:.2g} times their size: what was made of the initial weights is at fault."
     )
-    return [other_rate(finding, training, reason)]
+    return [*_within_reach(finding, history), other_rate(finding, training, reason)]
 
 
 def clip_norm(finding: Finding, training: Training) -> Advice:
@@ -131,6 +131,7 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
         return [scale_input(finding, path)]
     doubt = " (unless the data holds NaN in places: np.isfinite(x).all() tells)"
     return [
+        *_within_reach(finding, history),
         other_rate(
             finding,
             training,
@@ -255,6 +256,7 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
     size = "" if largest is None else f" One step changes kernels by {largest:.2g} of their size."
     reason = f"The steps throw the loss about instead of lowering it.{size}"
     return [
+        *_within_reach(finding, history),
         other_rate(finding, training, reason),
         clip_norm(finding, training),
     ]
@@ -437,8 +439,16 @@ def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
 
 
 def _bend(finding: Finding, history: History) -> list[Advice]:
-    """Activations, where no hidden layer has one."""
+    """Activations, where no hidden layer has one, and others for those that are an output's."""
     hidden = [x for x in history.layers if x.kernel is not None and not x.is_output]
+    shared = [x.path for x in hidden if _shares_out(x, history)]
+    reason = (
+        "A softmax shares out 1 among all of its units: inside a network little of what tells "
+        "examples apart passes, and less of the gradient. It is made for an output (Bishop 2006, "
+        "sec. 4.3.4)."
+    )
+    if shared:
+        return [rectify(path, "softmax", (finding.code,), reason) for path in shared]
     if not hidden or any(x.activation is None or x.activation.name != "linear" for x in hidden):
         return []
     return [
@@ -456,6 +466,23 @@ def _bend(finding: Finding, history: History) -> list[Advice]:
         )
         for layer in hidden
     ]
+
+
+def _shares_out(layer: LayerSpec, history: History) -> bool:
+    """True for a softmax: whatever it is given, the mean of n outputs is 1/n."""
+    if layer.activation is not None or layer.kernel is None:
+        return False
+    column = history.layer_index(layer.signal)
+    means = history.last(Statistic.ACTIVATION_MEAN, 5)[:, column]
+    return bool(np.allclose(means * layer.kernel.shape[-1], 1.0, rtol=0.0, atol=1e-4))
+
+
+def _within_reach(finding: Finding, history: History) -> list[Advice]:
+    """Targets so wide that their squared error makes every step too large."""
+    if history.output.loss != "mean_squared_error" or Statistic.LABEL_STD not in history.series:
+        return []
+    wide = float(np.nanmedian(history.series[Statistic.LABEL_STD]))
+    return [_scale_targets(finding, wide)] if wide > WIDE_TARGETS else []
 
 
 def _scale_targets(finding: Finding, wide: float) -> Advice:

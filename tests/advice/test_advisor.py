@@ -396,6 +396,28 @@ def test_a_stack_without_activations_is_named():
     assert all(item.measured is None for item in advice)
 
 
+def test_a_softmax_inside_a_network_is_named():
+    softmax = [layers.Dense(10, name="own"), layers.Activation("softmax")]
+    advice = stuck([layers.Dense(10, "softmax", name="within"), *softmax], rate=0.01)
+    assert {item.kind for item in advice} == {"activation"}
+    assert [item.layer.split("/")[-1] for item in advice] == ["within", "own"]
+    assert {item.current for item in advice} == {"softmax"}
+
+
+def test_targets_that_make_every_step_too_large_are_to_be_scaled():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((ROWS, FEATURES)).astype("float32")
+    hidden = layers.Dense(16, "relu")
+    model = keras.Sequential([keras.Input((FEATURES,)), hidden, layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mean_squared_error")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, 1000.0 * x.sum(axis=1), 32, 12, verbose=0, callbacks=[watch])
+    kinds = [item.kind for item in watch.report.advice]
+    # the rate is seen to help; scaled targets are not tried
+    assert kinds[:2] == ["learning_rate", "target_scale"]
+    assert "initializer" not in kinds
+
+
 def misfit(y, activation, units, loss):
     """The code that answers IW602."""
     keras.utils.set_random_seed(0)

@@ -12,8 +12,8 @@ each in turn, so that what else the machine does falls on all alike; a window of
 gives the ratio of a variant's time to that of the plain model. Kept are the median ratio and the
 range of the middle half of the windows. ``again`` is a second plain model: what it differs from 1
 by is noise. The dense start of a fit is left out: it is in the start-up. ``initwatch`` is the
-default schedule as it stands after 1,000 batches, one sampled step a window. ``TensorBoard`` is
-its step; the histograms that it writes once an epoch are not in it.
+default schedule as it stands after 1,000 batches, about one sampled step a window. ``TensorBoard``
+is its step; the histograms that it writes once an epoch are not in it.
 
 Start-up: every run is a process of its own, plain and watched in turn.
 """
