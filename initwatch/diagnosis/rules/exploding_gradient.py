@@ -164,7 +164,8 @@ class ExplodingGradient:
     def _over_steps(self, history: History) -> Finding | None:
         lost = is_lost(history)
         course = course_of(history, 10)
-        risen = course is not None and course.risen
+        # the losses of players against each other rise and fall, and no guess is known of them
+        risen = course is not None and course.guess is not None and course.risen
         if not (lost or risen) or Statistic.GRADIENT_NORM not in history.series:
             return None
         norms = history.series[Statistic.GRADIENT_NORM]
