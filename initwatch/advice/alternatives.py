@@ -215,8 +215,11 @@ class Alternatives:
         )
         fall = max((falls[value] for value in allowed), default=-np.inf)
         if not fall > TOLD * abs(first) or falls[present] >= ENOUGH * fall:
-            reason += " On this batch it is not the rate that matters."
-            return _Tried(replace(item, reason=reason), False)
+            item = replace(item, reason=f"{reason} On this batch it is not the rate that matters.")
+            if item.codes == ("IW501",):  # nothing else speaks for another one
+                code = f"# the learning rate may stay at {present:.3g}"
+                item = replace(item, suggested="the present one", code=code)
+            return _Tried(item, False)
         chosen = min(value for value in allowed if falls[value] >= ENOUGH * fall)
         measured = {
             "learning_rate_before": present,

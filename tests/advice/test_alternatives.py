@@ -159,9 +159,12 @@ def test_a_rate_goes_where_the_finding_points(monkeypatch):
     assert rated(monkeypatch, {1e-2: 1.5, 1e-4: 1.0}, codes=("IW401",)).suggested == "0.01"
 
 
-def test_where_the_present_rate_does_as_well_theorys_advice_stays_and_this_is_said(monkeypatch):
+def test_where_the_present_rate_does_as_well_this_is_said(monkeypatch):
     item = rated(monkeypatch, {1e-3: 1.0, 1e-2: 0.9})
-    assert (item.suggested, item.measured) == ("0.0001", None)
+    assert (item.suggested, item.measured) == ("the present one", None)
+    assert item.code == "# the learning rate may stay at 0.001"
+    # what a finding of its own speaks for stays
+    assert rated(monkeypatch, {1e-3: 1.0}, codes=("IW402",)).suggested == "0.0001"
     assert item.reason.endswith("On this batch it is not the rate that matters.")
     assert rated(monkeypatch, {}).reason.endswith("On this batch it is not the rate that matters.")
 
