@@ -167,3 +167,42 @@ def test_sums_asked_together_are_those_asked_alone():
             del values["scale"], alone["scale"]
             assert values == pytest.approx(alone, rel=1e-5, nan_ok=True)
         assert first == []
+
+
+@pytest.mark.parametrize("fault", [None, "overflow", "nan", "zero"])
+@pytest.mark.parametrize("source", [Source.WEIGHT, Source.GRADIENT, Source.DELTA, Source.UPDATE])
+def test_many_that_are_alike_are_summed_as_each_by_itself(source, fault):
+    """Small matrices of one shape go through one call, on every backend."""
+    sums = getattr(reductions, f"{source}_sums")
+    rng = np.random.default_rng(0)
+    shapes = [(4, 3)] * 9 + [(1, 7)] * 20 + [(4, 3)] * 9 + [(200, 100), (2, 2)]
+    draws = [
+        [rng.standard_normal(shape).astype("float32") for _ in range(sums.taken)]
+        for shape in shapes
+    ]
+    for i in (2, 12):
+        for matrix in draws[i]:
+            if fault == "overflow":
+                matrix *= 1e30
+            elif fault == "nan":
+                matrix[0, 0] = np.nan
+            elif fault == "zero":
+                matrix *= 0.0
+    asked = [tuple(ops.convert_to_tensor(matrix) for matrix in its) for its in draws]
+    backend = backends.current()
+    order, found = backend.each(sums, asked)
+    assert sorted(order) == list(range(len(shapes)))
+    assert order == backend.order(asked)
+    expected = np.concatenate([ops.convert_to_numpy(sums(*asked[i])) for i in order])
+    # a group is summed the careful way if one of it is: scale and sums are then another pair
+    found = ops.convert_to_numpy(found).reshape(len(shapes), -1)
+    expected = expected.reshape(len(shapes), -1)
+    fields = FIELDS[source]
+    for row, other in zip(found, expected, strict=True):
+        one, two = dict(zip(fields, row, strict=True)), dict(zip(fields, other, strict=True))
+        for field in fields:
+            power = {"sum": 1, "square": 2}.get(field, 0)
+            if field == "scale":
+                continue
+            a, b = (x[field] * np.float64(x["scale"]) ** power for x in (one, two))
+            np.testing.assert_allclose(a, b, rtol=1e-4, equal_nan=True, err_msg=field)

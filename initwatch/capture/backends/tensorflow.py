@@ -37,8 +37,10 @@ from initwatch.capture.reductions import Reduction, Sums, alike
 from initwatch.errors import UnsupportedError
 
 # Elements of a matrix up to which it is stacked with its like: 16 KB in float32. Scheduling of
-# operations takes most of the time below, and the copy above.
+# operations takes most of the time below, and the copy above. Fewer are not worth the 0.15 s that
+# it takes to trace the sums of many.
 STACKED = 2**12
+STACKED_FROM = 16
 
 # Operations that move elements without changing them: a tensor behind them is the same signal.
 STRUCTURAL = frozenset(
@@ -459,16 +461,13 @@ def _build_optimizer(model: Any) -> None:
     optimizer.built = True
 
 
-_Shapes = tuple[tuple[int | None, ...], ...]
-
-
 class TensorFlowBackend:
     """See ``protocol.Backend``."""
 
     end_of_data: tuple[type[BaseException], ...] = (StopIteration, tf.errors.OutOfRangeError)
 
     def __init__(self) -> None:
-        self._once: dict[tuple[Reduction, _Shapes], Reduction] = {}
+        self._once: dict[tuple[Reduction, bool], Reduction] = {}  # of one matrix, of many
         self._vectorized = False  # many are being traced: of L2Loss there is no such form
         self._again: dict[tuple[str, int, Any], Callable[..., Any]] = {}
         self._own: set[str] = set()  # names of the functions of both
@@ -740,29 +739,26 @@ class TensorFlowBackend:
         results = []
         for group in alike(arguments, STACKED):
             calls = [arguments[i] for i in group]
-            if len(calls) == 1 or not isinstance(reduction, Sums):
-                once = self._traced_once(reduction, ((None, None),) * len(calls[0]))
+            if len(calls) < STACKED_FROM or not isinstance(reduction, Sums):
+                once = self._traced_once(reduction, len(calls[0]))
                 results += [once(*matrices) for matrices in calls]
                 continue
             stacked = [tf.stack(matrices) for matrices in zip(*calls, strict=True)]
-            shapes = tuple(tuple(matrices.shape) for matrices in stacked)
-            results.append(self._traced_once(reduction, shapes)(*stacked))
+            found = self._traced_once(reduction, len(stacked), many=True)(*stacked)
+            results.append(tf.reshape(found, [len(calls) * found.shape[-1]]))
         return self.order(arguments), tf.concat(results, axis=0)
 
-    def _traced_once(self, reduction: Reduction, shapes: _Shapes) -> Reduction:
-        """The reduction of matrices of such shapes; of stacked ones, of each of them."""
-        if (reduction, shapes) not in self._once:
+    def _traced_once(self, reduction: Reduction, taken: int, many: bool = False) -> Reduction:
+        if (reduction, many) not in self._once:
             # not inlined: else every tensor adds some thirty nodes to what TensorFlow must
             # optimize before the first step
-            signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
-            function = reduction
-            if isinstance(reduction, Sums) and len(shapes[0]) == 3:
-                function = partial(self._of_many, reduction)
-            self._once[reduction, shapes] = self._never_inlined(function, signature)
-        return self._once[reduction, shapes]
+            signature = [tf.TensorSpec([None] * (3 if many else 2), tf.float32)] * taken
+            function = partial(self._of_many, reduction) if many else reduction
+            self._once[reduction, many] = self._never_inlined(function, signature)
+        return self._once[reduction, many]
 
-    def _of_many(self, sums: Sums, *stacked: Any) -> Any:
-        """Sums of each of the stacked matrices, one behind the other."""
+    def _of_many(self, sums: Any, *stacked: Any) -> Any:
+        """Sums of each of the stacked matrices, a row each."""
 
         def each(function: Callable[..., Any]) -> Any:
             return tf.vectorized_map(
@@ -783,7 +779,7 @@ class TensorFlowBackend:
             )
         finally:
             self._vectorized = False
-        return tf.reshape(found, [-1])
+        return found
 
     def outbox(self, rows: int) -> _Outbox:
         return _Outbox(rows)
