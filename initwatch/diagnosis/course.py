@@ -23,6 +23,9 @@ LEARNED_WELL = 0.6
 # data with a sixth of noise, stand at 0.25 to 0.41, those that fail at 0.7 and above: between the
 # two on a scale of ratios, and more than half of what a guess gets wrong is right.
 LEARNED_CLASSES = 0.5
+# -ln of the smallest float32: a softmax gives the right class exactly 0 from there on, and a mean
+# cross-entropy beyond it is no matter of a few sure and wrong predictions.
+MOST_NATS = 149.0 * float(np.log(2.0))
 SIGNIFICANT = 3.0  # standard deviations: one trendless run in 700
 
 
@@ -92,7 +95,7 @@ class Course:
         if self.share is not None and self.errors is not None:
             if self.above_guess:
                 # a few sure and wrong predictions hold a good classifier's loss above a guess's
-                return self.errors < LEARNED_CLASSES
+                return self.errors < LEARNED_CLASSES and self.trend.end < MOST_NATS
             return max(self.share, self.errors) < LEARNED_WELL
         if self.share is not None:
             return self.share < LEARNED_WELL

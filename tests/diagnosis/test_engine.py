@@ -156,6 +156,17 @@ def test_a_run_that_learns_by_its_errors_alone_is_hurt_by_what_is_still_there(hu
     assert {finding.state for finding in engine.findings} == {state}
 
 
+@pytest.mark.parametrize(("loss", "state"), [(100.0, "recovered"), (110.0, "active")])
+def test_errors_excuse_no_loss_beyond_what_a_softmax_can_tell(loss, state):
+    """In float32 a probability is 0 from 103 nats on."""
+    engine, _ = engine_of(Scripted("IW901", [[found()]]))
+    history = with_course(np.linspace(1e6, loss, 40))
+    flat = np.concatenate([history.losses[:20], np.full(20, loss)])
+    errors = np.full(40, 0.3)
+    engine.judge(dataclasses.replace(history, losses=flat, error_shares=errors))
+    assert {finding.state for finding in engine.findings} == {state}
+
+
 def test_what_follows_names_its_cause_and_lifts_it():
     rules = [
         Scripted("IW101", [[found("IW101")]]),
