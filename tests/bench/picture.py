@@ -68,7 +68,7 @@ def draw(results):
         left.errorbar(places, middle, spread, fmt="none", ecolor="#444444", elinewidth=0.8)
     short = {"tensorflow": "TF", "tensorflow, jit": "TF, XLA", "jax, jit": "JAX", "torch": "torch"}
     labels = ["{}\n{}".format(short[key.split(": ")[0]], key.split(": ")[1]) for key in steps]
-    left.set_xticks(range(len(steps)), labels, fontsize=7)
+    left.set_xticks(range(len(steps)), labels, fontsize=7, rotation=40, ha="right")
     left.axhline(0.0, color="black", linewidth=0.8)
     left.set_ylabel("extra time of a step / plain step")
     left.set_ylim(-0.1, 1.5)  # what stands above is written on its bar
