@@ -148,6 +148,11 @@ def is_lost(history: History) -> bool:
     return bool(history.output.loss_seen and len(newest) and not np.isfinite(newest[0]))
 
 
+def is_hurt(history: History, course: Course | None) -> bool:
+    """True if the loss is lost, or its course, as far as it is known, is that of a run in harm."""
+    return is_lost(history) or (course is not None and course.hurt)
+
+
 def solved(history: History, window: int) -> bool:
     """True if the loss began above 0, and was exactly 0 in one of the last ``window`` steps seen.
 

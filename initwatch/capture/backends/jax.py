@@ -374,15 +374,11 @@ def _of_many(sums: Sums) -> Callable[..., Any]:
     """Sums of each of the stacked matrices; a branch under ``vmap`` would run either way."""
 
     def of_many(*stacked: Any) -> Any:
-        quick, trusted = jax.vmap(lambda *its: _stacked(*sums.quick(*its)))(*stacked)
-        careful = jax.vmap(lambda *its: jnp.stack(sums.careful(*its)))
+        quick, trusted = jax.vmap(sums.tried)(*stacked)
+        careful = jax.vmap(sums.retaken)
         return jax.lax.cond(jnp.all(trusted), lambda: quick, lambda: careful(*stacked))
 
     return of_many
-
-
-def _stacked(fields: list[Any], trusted: Any) -> tuple[Any, Any]:
-    return jnp.stack(fields), trusted
 
 
 def _tap(number: int) -> Callable[[Any], Any]:

@@ -765,17 +765,13 @@ class TensorFlowBackend:
                 lambda its: function(*its), stacked, fallback_to_while_loop=False
             )
 
-        def quick(*matrices: Any) -> tuple[Any, Any]:
-            fields, trusted = sums.quick(*matrices)
-            return tf.stack(fields), trusted
-
         self._vectorized = True
         try:
-            fields, trusted = each(quick)
+            fields, trusted = each(sums.tried)
             found = tf.cond(
                 tf.reduce_all(trusted),
                 lambda: fields,
-                lambda: each(lambda *its: tf.stack(sums.careful(*its))),
+                lambda: each(sums.retaken),
             )
         finally:
             self._vectorized = False

@@ -363,14 +363,14 @@ class TorchBackend:
         if not isinstance(reduction, Sums):
             (found,) = self._of_groups(lambda *its: (reduction(*its),), arguments)
             return order, torch.cat([its.reshape(-1) for its in found])
-        fields, trusted = self._of_groups(lambda *its: _stacked(*reduction.quick(*its)), arguments)
+        fields, trusted = self._of_groups(reduction.tried, arguments)
         sums = torch.cat(fields)
         # one question for all: an accelerator is waited for once
         good = torch.cat(trusted).tolist()
         lost = [place for place, held in enumerate(good) if not held]
         if lost:
             again = [arguments[order[place]] for place in lost]
-            (found,) = self._of_groups(lambda *its: (torch.stack(reduction.careful(*its)),), again)
+            (found,) = self._of_groups(lambda *its: (reduction.retaken(*its),), again)
             sums[[lost[i] for i in self.order(again)]] = torch.cat(found)
         return order, sums.reshape(-1)
 
@@ -394,10 +394,6 @@ class TorchBackend:
 
     def flag(self) -> _Flag:
         return _Flag()
-
-
-def _stacked(fields: list[Any], trusted: Any) -> tuple[Any, Any]:
-    return torch.stack(fields), trusted
 
 
 BACKEND = TorchBackend()

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of, is_lost
+from initwatch.diagnosis.course import course_of, is_hurt
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Output, Statistic
 from initwatch.records.finding import Severity
@@ -113,7 +113,7 @@ class OutputLossMismatch:
         if not faults:
             return
         course = course_of(history, 50)
-        hurt = is_lost(history) or (course is not None and course.hurt)
+        hurt = is_hurt(history, course)
         fault = faults[0]
         yield Finding(
             code=self.code,

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of, is_lost
+from initwatch.diagnosis.course import course_of, is_hurt
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -74,7 +74,7 @@ class UnscaledInput:
         size = float(rms[worst])
         large = size > self.largest
         course = course_of(history)
-        hurt = is_lost(history) or (course is not None and course.hurt)
+        hurt = is_hurt(history, course)
         first = next((layer.path for layer in history.layers if layer.kernel is not None), None)
         yield Finding(
             code=self.code,
