@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from initwatch.advice import run, weights
-from initwatch.diagnosis.causes import GROWTH, LEADS_TO, can_follow
+from initwatch.diagnosis.causes import DATA_SCALE, GROWTH, can_follow
 from initwatch.records import Advice, Finding, History
 from initwatch.records.training import Training
 
@@ -39,13 +39,29 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     codes = set(by_code)
     # what grew from step to step is the updates' doing
     grown = {code for code in codes & {"IW202"} if GROWTH in by_code[code].evidence}
+    by_data = {code for code in codes & {"IW202"} if DATA_SCALE in by_code[code].evidence}
+
+    def follow(cause: str) -> set[str]:
+        """What this brings about, and what that does in turn."""
+        found: set[str] = set()
+        newest = {cause}
+        while newest:
+            causes = [by_code[code] for code in newest]
+            left = codes - answered - found - {cause}
+            newest = {c for c in left if any(can_follow(by_code[c], each) for each in causes)}
+            found |= newest
+        return found
+
     if "IW602" in codes:
-        answers = {"IW602"} | (codes & LEADS_TO["IW602"])
+        answers = {"IW602"} | follow("IW602")
         answer(answers, run.fit_output(by_code["IW602"], history))
     if "IW601" in codes and by_code["IW601"].severity != "info":
-        answers = {"IW601"} | (codes & LEADS_TO["IW601"]) - answered
+        answers = {"IW601"} | follow("IW601")
+        advice = [run.give_inputs(by_code["IW601"])]
+        for code in by_data & answers:  # targets may be out of scale as well
+            advice += [x for x in run.scale_data(by_code[code]) if x.kind != "input_scale"]
         given = tuple(sorted(answers))
-        answer(answers, [replace(run.give_inputs(by_code["IW601"]), codes=given)])
+        answer(answers, [replace(item, codes=given) for item in advice])
     if "IW102" in codes:
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))
@@ -60,11 +76,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             later = {code for code in codes - {"IW101"} if by_code[code].step >= first.step}
             answers = later & (AFTER_NAN | SIGNAL_CODES) - answered
             answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
-    touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered - grown
+    touched = (codes & (SIGNAL_CODES | CONSEQUENCES)) - answered - grown - by_data
     biases = weights.centre_biases(history, tuple(sorted(touched))) if touched else []
     if "IW101" not in codes:
         answer(touched, biases)
-    signal = (codes & SIGNAL_CODES) - answered - grown
+    signal = (codes & SIGNAL_CODES) - answered - grown - by_data
     if signal:
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
@@ -79,6 +95,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = (followed | grown) - answered
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in finite])
     single: dict[str, Callable[[], list[Advice]]] = {
+        **{code: partial(run.scale_data, by_code[code]) for code in by_data},
         **{
             code: partial(run.change_rate, by_code[code], history, training)
             for code in (*RATE_CODES, *grown)
@@ -93,10 +110,8 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     }
     for code, rule in single.items():
         if code in codes and code not in answered:
-            cause = by_code[code]
-            followers = {each for each in codes - answered if can_follow(by_code[each], cause)}
             advice = rule()
-            given = tuple(sorted({code} | followers))
+            given = tuple(sorted({code} | follow(code)))
             answer(set(given), [replace(item, codes=given) for item in advice])
     places = {variable.path: i for i, variable in enumerate(history.variables)}
     return [

@@ -145,7 +145,7 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
 def give_inputs(finding: Finding) -> Advice:
     """For inputs that are far from the size that weights are drawn for, or nothing but 0."""
     path = next(iter(finding.layers), "")
-    if finding.evidence["input_rms"] == 0.0:
+    if finding.evidence.get("input_rms") == 0.0:
         return Advice(
             layer=path,
             kind="data",
@@ -485,17 +485,27 @@ def _within_reach(finding: Finding, history: History) -> list[Advice]:
     return [_scale_targets(finding, wide)] if wide > WIDE_TARGETS else []
 
 
-def _scale_targets(finding: Finding, wide: float) -> Advice:
+def scale_data(finding: Finding) -> list[Advice]:
+    """For a gradient that is as large as it is because inputs or targets are."""
+    out = []
+    if "inputs_rms" in finding.evidence:
+        out.append(give_inputs(finding))
+    if "targets_rms" in finding.evidence:
+        out.append(_scale_targets(finding, finding.evidence["targets_rms"], "RMS"))
+    return out
+
+
+def _scale_targets(finding: Finding, wide: float, what: str = "standard deviation") -> Advice:
     why = "outputs begin near 0: the output layer must first grow to that size"
     if wide < 1.0:
         why = "outputs begin near 1: the output layer must first shrink to that size"
     return Advice(
         layer="",
         kind="target_scale",
-        current=f"standard deviation {wide:.3g}",
+        current=f"{what} {wide:.3g}",
         suggested="mean 0, standard deviation 1",
         code="y = (y - y.mean(axis=0)) / y.std(axis=0)",
-        reason=f"The targets' standard deviation is {wide:.3g}, and {why}.",
+        reason=f"The targets' {what} is {wide:.3g}, and {why}.",
         codes=(finding.code,),
     )
 

@@ -6,6 +6,8 @@ from initwatch.records import Finding
 
 # Evidence of a gradient that grew from step to step: what the updates did, not the first weights.
 GROWTH = "gradient_growth_over_steps"
+# Evidence of a gradient that is large because inputs or targets are.
+DATA_SCALE = "gradient_to_weights"
 
 # Codes of causes -> codes of what they bring about.
 _WEIGHTS = frozenset(
@@ -37,5 +39,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
 def can_follow(finding: Finding, cause: Finding) -> bool:
     """Whether ``finding`` is one of those that ``cause`` brings about."""
     if GROWTH in finding.evidence and cause.code in ("IW402", "IW602"):
+        return True
+    if DATA_SCALE in cause.evidence and finding.code == "IW402":
         return True
     return finding.code in LEADS_TO.get(cause.code, ())

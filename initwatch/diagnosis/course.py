@@ -150,7 +150,16 @@ def is_lost(history: History) -> bool:
 
 def is_hurt(history: History, course: Course | None) -> bool:
     """True if the loss is lost, or its course, as far as it is known, is that of a run in harm."""
-    return is_lost(history) or (course is not None and course.hurt)
+    return is_lost(history) or below_zero(history) or (course is not None and course.hurt)
+
+
+def below_zero(history: History) -> bool:
+    """True if a cross-entropy's newest loss is below 0, where no labels lead that are shares of 1.
+
+    It can fall for ever, and its gradient grows with it.
+    """
+    newest = history.losses[-1:]
+    return bool("crossentropy" in history.output.loss and len(newest) and newest[0] < 0.0)
 
 
 def solved(history: History, window: int) -> bool:

@@ -151,13 +151,23 @@ def updated(history: History, rows: int) -> NDArray[np.bool_]:
     return np.asarray(np.nanmax(np.nan_to_num(changes), axis=1, initial=0.0) > 0.0)
 
 
+def _still(history: History, window: int) -> bool:
+    """True if the gradient of every weight has been exactly 0 for ``window`` rows."""
+    gradients = history.series.get(Statistic.GRADIENT_MAX_ABS)
+    if gradients is None:
+        return False
+    rows = gradients[-window:]
+    present = ~np.isnan(rows).any(axis=0)
+    return bool(present.any() and (rows[:, present] == 0.0).all())
+
+
 def at_zero(
     history: History, statistic: Statistic, window: int
 ) -> tuple[NDArray[np.bool_], bool] | None:
     """Where a gradient has been exactly 0 for ``window`` rows: bool[subjects], and if everywhere.
 
     A zero-initialised branch or head passes none on before the optimizer has opened it: rows say
-    something if the network was updated in two of them, or if there is no gradient at all. None
+    something if the network was updated in two of them, or if no weight has a gradient at all. None
     where they say nothing, or are too few, or of skipped steps, or where a loss that was more has
     come down to exactly 0: a hinge's, with all margins met, has no gradient left to give.
     """
@@ -169,6 +179,8 @@ def at_zero(
     zero: NDArray[np.bool_] = np.all(rows == 0.0, axis=0)  # NaN, no gradient, is not zero
     present = np.all(~np.isnan(rows), axis=0)
     everywhere = bool(zero[present].all()) and bool(present.any())
-    if np.count_nonzero(updated(history, window)) < 2 and not everywhere:
+    if np.count_nonzero(updated(history, window)) < 2 and not (
+        everywhere or _still(history, window)
+    ):
         return None
     return zero, everywhere

@@ -24,6 +24,7 @@ class Rule(Protocol):
         symptom: what it reports, one of the fixed names.
         summary: one line.
         needs: statistics without which it abstains.
+        uses: statistics that it reads where they are measured; left out, none.
         retracted: True if a finding has recovered once ``check`` no longer yields it.
         persists: True if what it finds is a fault also in a run that learns well; left out, a
             finding of such a run has recovered.
@@ -31,7 +32,8 @@ class Rule(Protocol):
             is above that of a constant guess, few as its errors may be.
 
     A rule that cannot judge every model has a method ``abstains(history)`` besides, which gives
-    the reason in one line, or None.
+    the reason in one line, or None. One that takes back some of what it finds only has a method
+    ``lets_go(finding)``, True for those.
     """
 
     code: ClassVar[str]

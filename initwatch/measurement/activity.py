@@ -7,16 +7,20 @@ from numpy.typing import NDArray
 
 from initwatch.measurement.layout import Layout
 
+LEAST = 3  # full blocks
+
 
 class Activity:
     """Share of dead units per layer over a sliding span of sampled steps.
 
     Units are OR-ed in blocks of ``block`` steps and the newest ``blocks`` blocks are kept, so
-    memory is ``blocks`` bools a unit however long the run, and a unit that dies late is seen.
+    memory is ``blocks`` bools a unit however long the run. Of these the newest count that hold
+    ``enough`` examples, so that a unit that dies late is seen soon, and three at least.
     """
 
-    def __init__(self, block: int = 16, blocks: int = 4) -> None:
+    def __init__(self, block: int = 4, blocks: int = 16, enough: int = 512) -> None:
         self._block = block
+        self._enough = enough
         self._seen: deque[NDArray[np.bool_]] = deque(maxlen=blocks)
         self._examples: deque[int] = deque(maxlen=blocks)
         self._rows = 0
@@ -34,14 +38,21 @@ class Activity:
     @property
     def examples(self) -> int:
         """Number of examples looked at in the present span."""
-        return sum(self._examples)
+        return sum(list(self._examples)[-self._span :])
+
+    @property
+    def _span(self) -> int:
+        """Newest blocks that count: those before the present one hold enough examples."""
+        full = np.cumsum(list(self._examples)[-2::-1])
+        return 1 + max(LEAST, int(np.searchsorted(full, self._enough)) + 1)
 
     def dead_fractions(self, layout: Layout) -> NDArray[np.float64]:
         """float64[layers]: share of units never positive, NaN for layers that do not rectify."""
         out = np.full(layout.layers, np.nan)
         if not self._seen:
             return out
-        ever = np.any([seen for seen in self._seen if len(seen) == len(self._seen[-1])], axis=0)
+        span = list(self._seen)[-self._span :]
+        ever = np.any([seen for seen in span if len(seen) == len(span[-1])], axis=0)
         merged: dict[int, NDArray[np.bool_]] = {}
         at = 0
         for layer, units in layout.activity:

@@ -313,7 +313,9 @@ def test_wide_targets_are_told_from_a_learning_rate():
     model.compile("adam", "mse")
     watch = initwatch.InitWatch(console=False)
     model.fit(x, y, batch_size=32, epochs=30, verbose=0, callbacks=[watch])
-    assert [f.symptom for f in watch.report.findings] == ["stalled_loss"]
+    gradient, loss = watch.report.findings
+    assert (gradient.symptom, loss.symptom) == ("exploding_gradient", "stalled_loss")
+    assert (gradient.cause, loss.cause) == ("", "IW202")
     (advice,) = watch.report.advice
     assert advice.kind == "target_scale"
 

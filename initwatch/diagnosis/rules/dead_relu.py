@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from initwatch.diagnosis.course import course_of, is_hurt, is_lost
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, LayerSpec, Statistic
 
@@ -23,9 +24,11 @@ class DeadRelu:
         dead as a whole cuts the network in two.
     How it is measured:
         Per unit, not per layer mean: a unit counts as dead if it was never positive in the
-        last 10 to 64 sampled batches (3 are enough for a layer that is dead as a whole).
+        last 10 to 64 sampled batches, as many as hold 512 examples (3 are enough for a layer that
+        is dead as a whole).
         Fires above the share that chance explains in a deep network whose inputs have become
-        collinear, 1/2 + 3 standard deviations of a binomial.
+        collinear, 1/2 + 3 standard deviations of a binomial; in a run that is lost or no better
+        than a constant guess after 100 steps, at 1/2.
     What it does not flag:
         Sparse activations (each unit is on for some example), masks and padding, LeakyReLU
         and kin, the output layer.
@@ -49,6 +52,7 @@ class DeadRelu:
         3.0, unit="binomial standard deviations", source="one layer in 700 by chance"
     )
     min_steps: int = 10
+    long: int = 100  # steps after which a run that learns is better than a guess
     min_steps_whole: int = 3
     min_examples: int = 64
 
@@ -61,13 +65,16 @@ class DeadRelu:
         if rows < self.min_steps_whole or history.examples < self.min_examples:
             return
         dead = history.last(Statistic.DEAD_FRACTION, 1)[0]
+        course = course_of(history)
+        long = course is not None and course.steps >= self.long
+        hurt = is_hurt(history, course) and (long or is_lost(history))
         found: list[tuple[LayerSpec, float, float]] = []
         for layer, share in zip(history.layers, dead, strict=True):
             if layer.is_output or np.isnan(share):
                 continue
-            limit = self.limit(layer.outputs)
+            limit = self.share if hurt else self.limit(layer.outputs)
             whole = share == 1.0
-            if whole or (share > limit and rows >= self.min_steps):
+            if whole or (share >= limit and rows >= self.min_steps):
                 found.append((layer, float(share), limit))
         if not found:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
-from initwatch.diagnosis.causes import GROWTH
-from initwatch.diagnosis.course import course_of, is_lost
+from initwatch.diagnosis.causes import DATA_SCALE, GROWTH
+from initwatch.diagnosis.course import below_zero, course_of, is_hurt, is_lost
+from initwatch.diagnosis.inputs import brought_to_size
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -24,7 +25,8 @@ class ExplodingGradient:
         delta, the gradient of the loss with respect to a layer's output, is many times larger
         at the first layers than at the last hidden layer. Or, as in an RNN whose recurrent
         kernel is too large, a layer's gradient is out of all proportion to its weights. Or the
-        gradient of all weights has grown from step to step until the loss was lost.
+        gradient of all weights has grown from step to step until the loss was lost. Or it is
+        many times as large as the weights because the inputs or the targets are.
     Why it hurts:
         A learning rate that suits the last layers throws the first ones about; one that suits
         the first leaves the last ones where they are. A gradient out of proportion holds for
@@ -38,11 +40,14 @@ class ExplodingGradient:
         if the kernel changed by its own size along the gradient. L is the loss with its
         penalties, or that of a constant guess if it is larger. Or, in a run whose loss is no
         number any more or has risen to 1.5 times its start and a constant guess's, where the norm
-        of all gradients has grown a hundredfold since the first step.
+        of all gradients has grown a hundredfold since the first step. Or, in a run that is lost
+        or is no better than a constant guess after 100 steps, where inputs of an RMS above 10,
+        or under a squared error such targets, make the norm of all kernels' gradients more than
+        10 times that of the kernels.
     What it does not flag:
-        Large gradients as such: a sum-reduced or scaled loss, large targets, loss scaling in
-        float16. A single step of large gradients past the first. Gradients that grow in a run
-        whose loss does not rise.
+        Large gradients as such: a sum-reduced or scaled loss, loss scaling in float16, large
+        inputs or targets of a run that learns. A single step of large gradients past the first.
+        Gradients that grow in a run whose loss does not rise.
 
     References:
         Schoenholz et al. 2017, sec. 4; Hanin & Rolnick 2018. Over time: Bengio et al. 1994;
@@ -52,7 +57,12 @@ class ExplodingGradient:
     code: ClassVar[str] = "IW202"
     symptom: ClassVar[str] = "exploding_gradient"
     summary: ClassVar[str] = "the backward signal grows over layers or over time steps"
-    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.DELTA_NORM})
+    needs: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.DELTA_NORM, Statistic.GRADIENT_NORM, Statistic.WEIGHT_RMS}
+    )
+    uses: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.INPUT_RMS, Statistic.LABEL_MEAN, Statistic.LABEL_STD}
+    )
     retracted: ClassVar[bool] = False
 
     log_limit: Threshold = threshold(
@@ -85,8 +95,19 @@ class ExplodingGradient:
         source="4e3 to 7e12 in trainings whose loss runs away, 87 under a cross-entropy; healthy: "
         "up to 31, and their loss does not rise (tests.bench.zoo.figures)",
     )
+    max_to_weights: Threshold = threshold(
+        10.0,
+        unit="norm of kernels' gradients / norm of kernels",
+        source="a step of plain descent at 0.1, the largest customary rate (He et al. 2016), "
+        "would be as large as all weights; HEALTHY",
+    )
+    out_of_scale: Threshold = threshold(
+        10.0, unit="RMS(inputs), RMS(targets)", source="as for inputs in unscaled_input"
+    )
     window: int = depth.WINDOW
     recent: int = 3
+    early: int = 10  # rows
+    long: int = 100  # steps after which a run that learns is better than a guess
 
     def abstains(self, history: History) -> str | None:
         """Neither over depth nor by its proportion can every gradient be judged."""
@@ -98,7 +119,8 @@ class ExplodingGradient:
     def check(self, history: History) -> Iterator[Finding]:
         if not depth.speaks(history):
             return
-        for way in (self._over_depth, self._out_of_proportion, self._over_steps):
+        ways = (self._over_depth, self._out_of_proportion, self._over_steps, self._of_data)
+        for way in ways:
             found = way(history)
             if found is not None:
                 yield found
@@ -166,7 +188,8 @@ class ExplodingGradient:
         course = course_of(history, 10)
         # the losses of players against each other rise and fall, and no guess is known of them
         risen = course is not None and course.guess is not None and course.risen
-        if not (lost or risen) or Statistic.GRADIENT_NORM not in history.series:
+        below = below_zero(history)
+        if not (lost or risen or below):
             return None
         norms = history.series[Statistic.GRADIENT_NORM]
         whole = whole_norms(history)
@@ -178,6 +201,11 @@ class ExplodingGradient:
             return None
         with np.errstate(divide="ignore", invalid="ignore"):
             each = np.nan_to_num(norms[row] / norms[0], posinf=0.0)
+        now = "far above where it began"
+        if lost or below:
+            now = (
+                "no number any more" if lost else "below 0, as no cross-entropy is of probabilities"
+            )
         grown = [int(i) for i in np.argsort(-each, kind="stable") if each[i] > self.max_growth]
         return Finding(
             code=self.code,
@@ -195,9 +223,78 @@ class ExplodingGradient:
             message=(
                 f"The gradient has grown {growth:.1e}-fold since the first step, to a norm of "
                 f"{whole[row]:.3g} at step {history.steps[row]}, and the loss is "
-                f"{'no number any more' if lost else 'far above where it began'}."
+                f"{'no number any more' if lost else now}."
             ),
         )
+
+    def _of_data(self, history: History) -> Finding | None:
+        course = course_of(history)
+        judged = history.over or (course is not None and course.steps >= self.long)
+        if not is_hurt(history, course) or not (judged or is_lost(history)):
+            return None
+        sizes = {name: size for name, size in _data(history).items() if size > self.out_of_scale}
+        columns = updates.kernels(history)
+        if not sizes or not columns:
+            return None
+        ratios = to_weights(history, columns, slice(0, self.early))
+        row = int(np.argmax(ratios))
+        if not ratios[row] > self.max_to_weights:
+            return None
+        gradients = history.series[Statistic.GRADIENT_NORM][row, columns]
+        norm = float(np.sqrt(np.square(gradients).sum()))
+        # inputs come in at the first kernel, what targets do is largest where the gradient is
+        place = columns[0 if "inputs" in sizes else int(np.argmax(gradients))]
+        data = " and ".join(f"{name} of an RMS of {size:.3g}" for name, size in sizes.items())
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="warning",
+            layers=history.layers_of([history.variables[place].layer]),
+            step=history.step,
+            evidence={
+                DATA_SCALE: float(ratios[row]),
+                f"{DATA_SCALE}_limit": self.max_to_weights,
+                "gradient_norm": norm,
+                "at_step": int(history.steps[row]),
+                **{f"{name}_rms": size for name, size in sizes.items()},
+            },
+            message=(
+                f"The gradient is {ratios[row]:.3g} times as large as the kernels it is of (norm "
+                f"{norm:.3g} at step {history.steps[row]}): it is in proportion to {data}."
+            ),
+        )
+
+    def lets_go(self, finding: Finding) -> bool:
+        """What the data do to the gradient hurts only a run that does not learn."""
+        return DATA_SCALE in finding.evidence
+
+
+def to_weights(
+    history: History, columns: Sequence[int], rows: slice = slice(None)
+) -> NDArray[np.float64]:
+    """float64[rows]: norm of the gradients of all these kernels / that of the kernels, or 0."""
+    size = np.sqrt([history.variables[i].size for i in columns])
+    kernels = history.series[Statistic.WEIGHT_RMS][rows][:, columns] * size
+    gradients = history.series[Statistic.GRADIENT_NORM][rows][:, columns]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        whole = np.sqrt(np.square(gradients).sum(axis=1) / np.square(kernels).sum(axis=1))
+    return np.where(np.isfinite(whole), whole, 0.0)
+
+
+def _data(history: History) -> dict[str, float]:
+    """RMS of what the gradient is in proportion to: inputs, and targets of a squared error."""
+    sizes = {}
+    inputs = history.series.get(Statistic.INPUT_RMS)
+    if inputs is not None and inputs.size and not brought_to_size(history):
+        largest = np.nan_to_num(inputs[-3:], posinf=0.0).max(axis=1)
+        sizes["inputs"] = float(np.median(largest))
+    labels = (Statistic.LABEL_MEAN, Statistic.LABEL_STD)
+    if history.output.loss == "mean_squared_error" and history.series.keys() >= set(labels):
+        mean, std = (history.series[statistic][:, 0] for statistic in labels)
+        squares = np.square(mean) + np.square(std)
+        if np.isfinite(squares).any():
+            sizes["targets"] = float(np.sqrt(np.nanmedian(squares)))
+    return sizes
 
 
 def whole_norms(history: History) -> NDArray[np.float64]:

@@ -9,14 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis.course import course_of, is_hurt
+from initwatch.diagnosis.inputs import brought_to_size
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
-
-# Layers that bring their input to a size of their own, at whose output the first weights begin.
-_SCALES = frozenset(
-    "Rescaling Normalization BatchNormalization LayerNormalization GroupNormalization "
-    "UnitNormalization RMSNormalization Discretization Hashing CategoryEncoding".split()
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +56,7 @@ class UnscaledInput:
 
     def check(self, history: History) -> Iterator[Finding]:
         rows = history.last(Statistic.INPUT_RMS, self.window)
-        if len(rows) < self.window or self._is_scaled(history):
+        if len(rows) < self.window or brought_to_size(history):
             return
         rms = np.median(rows, axis=0)
         distance = np.maximum(rms / self.largest, self.smallest / np.maximum(rms, 1e-300))
@@ -95,11 +90,3 @@ class UnscaledInput:
             )
             + ("." if not hurt else ", and the run does not learn."),
         )
-
-    def _is_scaled(self, history: History) -> bool:
-        for layer in history.layers:
-            if layer.class_name == "Embedding" or layer.class_name in _SCALES:
-                return True
-            if layer.kernel is not None:
-                return False
-        return False

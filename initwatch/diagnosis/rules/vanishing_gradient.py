@@ -27,8 +27,9 @@ class VanishingGradient:
         The norm of delta per example, median of 3 steps, at every layer of the trunk, fitted
         by ln(norm) = a + b * layer (Theil-Sen). Fires where the fit and the outer quarters
         both lose more than e^3 = 20 from the last hidden layer to the first. At any depth it
-        fires where delta is exactly 0 at the first layer in 4 steps in a row, of which the
-        network was updated in at least two, or had no gradient at all.
+        fires where delta, or the gradient of all weights, is exactly 0 at the first layer in 4
+        steps in a row, of which the network was updated in at least two, or had no gradient at
+        all.
     What it does not flag:
         Small gradients as such: a scaled loss, a converged run, wide layers, frozen layers.
         Branches of residual blocks, zero-initialised or not: the signal goes round them.
@@ -41,7 +42,9 @@ class VanishingGradient:
     code: ClassVar[str] = "IW201"
     symptom: ClassVar[str] = "vanishing_gradient"
     summary: ClassVar[str] = "the backward signal fades on its way to the input"
-    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.DELTA_NORM, Statistic.UPDATE_RMS})
+    needs: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.DELTA_NORM, Statistic.GRADIENT_MAX_ABS, Statistic.UPDATE_RMS}
+    )
     retracted: ClassVar[bool] = False
 
     log_limit: Threshold = threshold(
@@ -90,9 +93,30 @@ class VanishingGradient:
         if found is None or not columns or not depth.speaks(history):
             return []
         zero, _ = found
-        return [history.layers[i].path for i in columns if zero[i]] if zero[columns[0]] else []
+        if zero[columns[0]]:
+            return [history.layers[i].path for i in columns if zero[i]]
+        return self._first_weights(history)
+
+    def _first_weights(self, history: History) -> list[str]:
+        """The trunk's first layer with weights, if none of them gets a gradient.
+
+        Of a ReLU layer that is dead as a whole delta says nothing: it is taken behind the ReLU.
+        """
+        found = depth.at_zero(history, Statistic.GRADIENT_MAX_ABS, self.window_of_zeros)
+        first = next((x for x in history.layers if x.kernel is not None), None)
+        if found is None or first is None or first.is_output or not first.trunk:
+            return []
+        zero, _ = found
+        own = [i for i, variable in enumerate(history.variables) if variable.layer == first.path]
+        return [first.path] if own and all(zero[i] for i in own) else []
+
+    def lets_go(self, finding: Finding) -> bool:
+        """A layer that gets its gradient back is no longer cut off."""
+        return "gradient_max_abs" in finding.evidence
 
     def _nothing_left(self, history: History, layers: list[str]) -> Finding:
+        column = history.layer_index(layers[0])
+        behind = float(history.last(Statistic.DELTA_NORM, 1)[0, column])
         return Finding(
             code=self.code,
             symptom=self.symptom,
@@ -104,6 +128,7 @@ class VanishingGradient:
                 "gradient_left_limit": 0.0,
                 "steps": self.window_of_zeros,
                 "layers_without": len(layers),
+                **({"gradient_max_abs": 0.0} if behind > 0.0 else {}),
             },
             message=(
                 f"Nothing is left of the gradient at {layers[0]}: it was exactly 0 in "

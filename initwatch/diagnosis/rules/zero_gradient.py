@@ -9,7 +9,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from initwatch.diagnosis import depth
+from initwatch.diagnosis import depth, sensitivity, updates
+from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
 
@@ -25,7 +27,10 @@ class ZeroGradient:
         The layer stays as it was initialised.
     How it is measured:
         max|dL/dw| = 0 for every variable of the layer in 4 steps in a row, of which the
-        network was updated in at least two.
+        network was updated in at least two. In a run that is no better than a constant guess
+        after 100 steps also a gradient that might as well be 0: if every kernel of n weights
+        changed by its own size along it, the loss would change by less than float32 can tell,
+        norm(dL/dw) x RMS(w) x n^(1/4) / L < 2^-24 for each in 4 steps in a row.
     What it does not flag:
         Frozen layers and layers beside the path to the prediction (their gradient is absent,
         not zero). Zero-initialised branches: zero in the first step only.
@@ -44,12 +49,23 @@ class ZeroGradient:
     retracted: ClassVar[bool] = True
     persists: ClassVar[bool] = True
 
+    least_sensitivity: Threshold = threshold(
+        2.0**-24,
+        unit="norm(dL/dw) x RMS(w) x n^(1/4) / L",
+        source="half of float32's last digit; HEALTHY",
+    )
     window: int = 4  # steps: a zero-initialised branch needs two updates to open
+    long: int = 100  # steps after which a run that learns is better than a guess
 
     def check(self, history: History) -> Iterator[Finding]:
+        found = self._exactly(history) or self._as_good_as(history)
+        if found is not None:
+            yield found
+
+    def _exactly(self, history: History) -> Finding | None:
         found = depth.at_zero(history, Statistic.GRADIENT_MAX_ABS, self.window)
         if found is None:
-            return
+            return None
         zero, all_zero = found
         rows = history.last(Statistic.GRADIENT_MAX_ABS, self.window)
         present: NDArray[np.bool_] = np.all(~np.isnan(rows), axis=0)
@@ -68,9 +84,9 @@ class ZeroGradient:
         whole = [path for path, flags in by_layer.items() if all(flags)]
         layers = history.layers_of(whole)
         if not layers:
-            return
+            return None
         layers.sort(key=lambda path: order.get(path, len(order)))
-        yield Finding(
+        return Finding(
             code=self.code,
             symptom=self.symptom,
             severity="error" if all_zero else "warning",
@@ -88,5 +104,40 @@ class ZeroGradient:
                 if all_zero
                 else f"The gradient of {layers[0]} is exactly 0 in {self.window} steps in a row: "
                 "it is not being trained."
+            ),
+        )
+
+    def _as_good_as(self, history: History) -> Finding | None:
+        course = course_of(history)
+        if course is None or not course.hurt or course.steps < self.long:
+            return None
+        columns = updates.kernels(history)
+        rows = slice(-self.window, None)
+        if history.last(Statistic.SKIPPED, self.window).any() or not columns:
+            return None
+        if not sensitivity.known(history, rows).all():
+            return None
+        norms = history.last(Statistic.GRADIENT_NORM, self.window)[:, columns]
+        if not np.isfinite(norms).all() or not course.finite:
+            return None
+        largest = sensitivity.sensitivity(history, columns, rows).max(axis=0)
+        if not (largest < self.least_sensitivity).all():
+            return None
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error",
+            layers=history.layers_of(history.variables[i].layer for i in columns),
+            step=history.step,
+            evidence={
+                "sensitivity": float(largest.max()),
+                "sensitivity_limit": self.least_sensitivity,
+                "gradient_norm": float(np.sqrt(np.square(norms).sum(axis=1)).max()),
+                "steps": self.window,
+                **course.evidence(),
+            },
+            message=(
+                "Every gradient of the network is as good as 0: weights changed by their own size "
+                f"along it would change the loss by {largest.max():.1e} of itself."
             ),
         )

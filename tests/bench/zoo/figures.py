@@ -5,8 +5,9 @@
 One line a training: the largest update ratio of a kernel over the first 5 sampled steps and over
 the last 10, the highest loss on the way relative to the larger of start and constant guess, by
 how much of a guess the loss swings three times in its second half, the loss's largest sensitivity
-to a kernel in the first 10 sampled steps (0 where it is not known), and by how many times the norm
-of all gradients grew at most since the first step. Of all healthy trainings, or of those named.
+to a kernel in the first 10 sampled steps (0 where it is not known), by how many times the norm of
+all gradients grew at most since the first step, and the largest ratio of the kernels' gradients to
+the kernels in the first 10 sampled steps. Of all healthy trainings, or of those named.
 """
 
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import initwatch
 from initwatch.diagnosis import updates
 from initwatch.diagnosis.course import course_of
-from initwatch.diagnosis.rules.exploding_gradient import whole_norms
+from initwatch.diagnosis.rules.exploding_gradient import to_weights, whole_norms
 from initwatch.diagnosis.rules.oscillating_loss import OscillatingLoss, swings
 from initwatch.diagnosis.rules.stalled_loss import StalledLoss
 from initwatch.diagnosis.sensitivity import sensitivity
@@ -74,7 +75,7 @@ def swing(history):
 
 
 def main():
-    print("training                 first  last   highest  swing  sensitivity  growth")
+    print("training                 first  last   highest  swing  sensitivity  growth  to weights")
     for name in sys.argv[1:] or sorted(HEALTHY):
         history = last_history(name)
         if history is None:
@@ -89,6 +90,7 @@ def main():
         steep = sensitivity(history, kernels, slice(10)).max(initial=0.0)
         whole = whole_norms(history)
         figures += f" {steep:8.1f} {np.nanmax(whole) / whole[0]:9.1e}"
+        figures += f" {to_weights(history, kernels, slice(10)).max(initial=0.0):9.1e}"
         print(f"{name:24} {figures}", flush=True)
 
 

@@ -10,9 +10,19 @@ import initwatch
 from initwatch.diagnosis.rules.exploding_gradient import ExplodingGradient
 from initwatch.diagnosis.sensitivity import sensitivity
 from initwatch.records import Statistic
-from tests.diagnosis.histories import finding_of, late, mlp_history, set_to, with_series
+from tests.diagnosis.histories import (
+    finding_of,
+    late,
+    mlp_history,
+    plain,
+    set_to,
+    with_losses,
+    with_series,
+)
 
 RULE = ExplodingGradient()
+NOISE = 0.02 * np.random.default_rng(0).normal(size=130)
+FLAT, FALLING = 2.3 + NOISE, np.linspace(2.3, 0.9, 130) + NOISE
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -229,3 +239,69 @@ def test_a_loss_that_is_lost_at_once_is_no_growth():
     assert finding.severity == "error"
     assert finding.evidence["gradient_growth_over_steps"] == pytest.approx(110.0)
     assert finding.evidence["largest_at_step"] == 4
+
+
+def regression(targets, inputs=1.0, *, rate=1e-3, epochs=40, loss="mean_squared_error"):
+    """The report of a small regression under Adam."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    y = targets * (3.0 + x.sum(axis=1))
+    hidden = [keras.layers.Dense(16, "relu", name=f"hidden_{i}") for i in range(2)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, keras.layers.Dense(1)], name="net")
+    model.compile(keras.optimizers.Adam(rate), loss)
+    watch = initwatch.InitWatch(console=False)
+    model.fit(inputs * x, y, batch_size=32, epochs=epochs, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    return watch.report
+
+
+def test_a_gradient_that_is_large_because_targets_are():
+    report = regression(1e5)
+    found = {finding.code: finding for finding in report.findings}
+    finding = found["IW202"]
+    assert (finding.severity, finding.cause) == ("error", "")
+    assert finding.evidence["gradient_to_weights"] > 1e3
+    assert finding.evidence["targets_rms"] == pytest.approx(1e5 * np.sqrt(9 + 8), rel=0.2)
+    assert "inputs_rms" not in finding.evidence
+    assert found["IW501"].cause == "IW202"
+    first = report.advice[0]
+    assert (first.kind, set(first.codes)) == ("target_scale", {"IW202", "IW501"})
+
+
+def test_large_targets_that_are_learned_are_no_matter():
+    found = [finding for finding in regression(1e5, rate=10.0).findings if finding.code == "IW202"]
+    assert not found or found[0].state == "recovered"
+
+
+def test_an_absolute_error_has_gradients_of_one_size():
+    found = regression(1e5, loss="mean_absolute_error").findings
+    assert "IW202" not in {finding.code for finding in found}
+
+
+def test_a_gradient_of_inputs_and_targets_out_of_scale_follows_from_the_inputs():
+    report = regression(1e5, 1e3, rate=1e-7)
+    found = {finding.code: finding for finding in report.findings}
+    assert found["IW202"].cause == "IW601"
+    assert found["IW202"].evidence.keys() >= {"inputs_rms", "targets_rms"}
+    told = [item for item in report.advice if "IW202" in item.codes]
+    assert {item.kind for item in told} >= {"input_scale", "target_scale"}
+
+
+@pytest.mark.parametrize(("losses", "found"), [(FLAT, True), (FALLING, False), (FLAT[:60], False)])
+def test_only_a_run_that_is_seen_to_stand_still_is_hurt_by_its_inputs(losses, found):
+    """100 inputs of 1e3: the first kernel's gradient is 1e3 times that of inputs of 1."""
+    history = with_losses(mlp_history(4, rows=10, input_scale=1e3), losses, 2.3)
+    finding = finding_of(RULE, history)
+    if not found:
+        assert finding is None
+        return
+    assert (finding.severity, finding.layers) == ("warning", ["dense_0"])
+    assert finding.evidence["inputs_rms"] == pytest.approx(1e3, rel=0.05)
+    layers = (plain("first", "Rescaling", 128), *history.layers)
+    assert finding_of(RULE, dataclasses.replace(history, layers=layers)) is None
+
+
+def test_it_is_taken_back_once_the_run_learns():
+    stands = finding_of(RULE, with_losses(mlp_history(4, rows=10, input_scale=1e3), FLAT, 2.3))
+    assert RULE.lets_go(stands)
+    assert not RULE.lets_go(finding_of(RULE, mlp_history(30, "relu", 4.0)))

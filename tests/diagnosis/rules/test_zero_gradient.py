@@ -144,3 +144,33 @@ def test_a_loss_that_has_come_down_to_nothing_has_no_gradient_left_to_give():
     # what never was more is no success: weights of 0 for every example, for one
     assert finding_of(RULE, with_losses(history, np.zeros(6))) is not None
     assert finding_of(RULE, with_losses(history, [0.3, 0.1, 0.1, 0.1, 0.1, 0.1])) is not None
+
+
+def faint(factor, losses=None):
+    """A run whose gradients are ``factor`` times those of a healthy one; guess: ln 10."""
+    history = mlp_history(4, rows=6)
+    smaller = {
+        statistic: lambda values: values * factor
+        for statistic in (Statistic.GRADIENT_NORM, Statistic.GRADIENT_MAX_ABS)
+    }
+    losses = 2.3 + 0.02 * np.random.default_rng(0).normal(size=130) if losses is None else losses
+    loss = {statistic: lambda v: v * 0.0 + 2.3 for statistic in (Statistic.LOSS,)}
+    constant = {Statistic.TRIVIAL_LOSS: lambda v: v * 0.0 + 2.3}
+    return with_losses(with_series(history, smaller | loss | constant), losses, 2.3)
+
+
+def test_a_gradient_that_is_as_good_as_zero():
+    finding = finding_of(RULE, faint(1e-15))
+    assert (finding.severity, len(finding.layers)) == ("error", 5)
+    assert 0.0 < finding.evidence["sensitivity"] < finding.evidence["sensitivity_limit"]
+    assert finding.evidence["gradient_norm"] > 0.0
+    # small as it is, this one would get somewhere under Adam
+    assert finding_of(RULE, faint(1e-6)) is None
+
+
+def test_a_small_gradient_is_no_matter_in_a_run_that_learns_or_is_young():
+    falling = np.linspace(2.3, 0.9, 130)
+    assert finding_of(RULE, faint(1e-15, falling)) is None
+    assert finding_of(RULE, faint(1e-15, np.full(60, 2.3))) is None
+    # NaN is no small gradient
+    assert finding_of(RULE, faint(np.nan)) is None
