@@ -66,6 +66,8 @@ SENSITIVE = 100.0
 STEPS = 8
 # Weights that a few steps have made ten times what they were are the updates' doing.
 RUINED = 10.0
+# Kinds of advice for what is not the weights' doing.
+ELSEWHERE = frozenset({"learning_rate", "data", "target_scale", "output_loss"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ def try_out(
         # a rate, or what is fed, is advised where the first weights are not at fault
         codes = {code for item in advice for code in item.codes} & SIGNAL_CODES
         # signals that were sound until an update or a batch ruined them do not ask for weights
-        elsewhere = [item for item in advice if item.kind in ("learning_rate", "data")]
+        elsewhere = [item for item in advice if item.kind in ELSEWHERE or "IW601" in item.codes]
         blamed = codes & {code for item in elsewhere for code in item.codes}
         asked = codes and not blamed
         chosen = weights.textbook(history, tuple(sorted(codes))) if asked else []

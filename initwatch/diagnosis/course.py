@@ -38,6 +38,7 @@ class Course:
         first: the first loss.
         guess: loss of a constant guess now, None where it is not known.
         share: median of loss / loss of a constant guess over the last tenth, None likewise.
+        mean_share: the mean of the same, None likewise.
         errors: median of wrong predictions / those of a constant guess over the last tenth, None
             where labels are no classes.
         finite: False if the newest loss is not.
@@ -50,6 +51,7 @@ class Course:
     first: float
     guess: float | None
     share: float | None
+    mean_share: float | None
     errors: float | None
     finite: bool
     steps: int
@@ -97,8 +99,9 @@ class Course:
                 # a few sure and wrong predictions hold a good classifier's loss above a guess's
                 return self.errors < LEARNED_CLASSES and self.trend.end < MOST_NATS
             return max(self.share, self.errors) < LEARNED_WELL
-        if self.share is not None:
-            return self.share < LEARNED_WELL
+        if self.share is not None and self.mean_share is not None:
+            # of batches of one example more than half can be right and the rest far off
+            return self.share < LEARNED_WELL and self.mean_share < 1.0
         return self.falls and self.trend.fall > 0.5 and self.trend.start > 0.0
 
     def evidence(self) -> dict[str, float | int]:
@@ -135,6 +138,7 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         first=float(losses[0]),
         guess=float(np.median(trivial[known])) if known.any() else None,
         share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
+        mean_share=float(np.mean(newest[known] / trivial[known])) if known.any() else None,
         errors=_median(history.error_shares[finite][late]),
         finite=not lost,
         steps=int(steps[-1] - steps[0]),

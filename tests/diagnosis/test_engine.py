@@ -346,3 +346,37 @@ def test_a_run_that_is_lost_takes_nothing_back(seen):
     engine.judge(lost)
     (finding,) = engine.findings
     assert finding.state == ("active" if seen else "recovered")
+
+
+def test_half_of_single_examples_right_and_the_rest_far_off_is_no_learning_well():
+    """Batches of one: the median of 0, 0, 0, 9, 9 is 0."""
+    rule = Scripted("IW901", [[found()]])
+    engine, _ = engine_of(rule)
+    engine.judge(with_course(np.tile([0.0, 9.0, 0.0, 0.0, 9.0], 20)))
+    assert engine.findings[0].state == "active"
+    engine._judged = -100
+    engine.judge(with_course(np.tile([0.0, 2.0, 0.0, 0.0, 2.0], 20)))
+    assert engine.findings[0].state == "recovered"
+
+
+@pytest.mark.parametrize("lets_go", [True, False])
+def test_a_rule_can_take_back_some_of_what_it_finds(lets_go):
+    rule = Scripted("IW901", [[found()], []], retracted=False)
+    rule.lets_go = lambda finding: lets_go
+    engine, _ = engine_of(rule)
+    engine.judge(HISTORY)
+    engine.judge(HISTORY)
+    assert engine.findings[0].state == ("recovered" if lets_go else "active")
+
+
+@pytest.mark.parametrize(("severity", "judged"), [("error", "warning"), ("info", "info")])
+def test_behind_a_misfit_a_loss_that_stands_still_has_not_converged(severity, judged):
+    rules = [
+        Scripted("IW602", [[found("IW602", severity)]]),
+        Scripted("IW501", [[found("IW501", "info")]]),
+    ]
+    engine, _ = engine_of(*rules)
+    engine.judge(HISTORY)
+    findings = {finding.code: finding for finding in engine.findings}
+    assert findings["IW501"].severity == judged
+    assert findings["IW501"].cause == ("IW602" if severity == "error" else "")

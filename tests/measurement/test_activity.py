@@ -70,6 +70,19 @@ def test_the_span_is_bounded_and_its_examples_are_counted():
     assert activity.dead_fractions(layout((0, 1)))[0] == 1.0
 
 
+@pytest.mark.parametrize(("examples", "steps"), [(256, 12), (32, 16), (8, 60)])
+def test_a_death_is_seen_once_enough_examples_have_passed(examples, steps):
+    """Three full blocks of four steps, or as many as hold 512 examples."""
+    activity = Activity()
+    for _ in range(100):
+        activity.add(units(True, True), examples)
+    needed = 0
+    while activity.dead_fractions(layout((0, 2)))[0] != 0.5:
+        activity.add(units(True, False), examples)
+        needed += 1
+    assert steps <= needed <= steps + 4
+
+
 def test_the_callers_array_is_left_alone():
     activity = Activity()
     first = units(True, False)

@@ -201,11 +201,7 @@ class ExplodingGradient:
             return None
         with np.errstate(divide="ignore", invalid="ignore"):
             each = np.nan_to_num(norms[row] / norms[0], posinf=0.0)
-        now = "far above where it began"
-        if lost or below:
-            now = (
-                "no number any more" if lost else "below 0, as no cross-entropy is of probabilities"
-            )
+        now = "below 0, as that of probabilities never is" if below else "far above where it began"
         grown = [int(i) for i in np.argsort(-each, kind="stable") if each[i] > self.max_growth]
         return Finding(
             code=self.code,

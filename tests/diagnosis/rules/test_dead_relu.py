@@ -5,7 +5,7 @@ import pytest
 
 from initwatch.diagnosis.rules.dead_relu import DeadRelu
 from initwatch.records import Statistic
-from tests.diagnosis.histories import finding_of, mlp_history, set_to, with_series
+from tests.diagnosis.histories import finding_of, mlp_history, set_to, with_losses, with_series
 
 RULE = DeadRelu()
 
@@ -88,3 +88,21 @@ def test_few_examples_are_no_proof():
     # 3 steps of 16 examples are 48, of 32 they are 96; 64 are asked for
     assert finding_of(RULE, mlp_history(4, edit=kill_second, rows=3, batch=16)) is None
     assert finding_of(RULE, mlp_history(4, edit=kill_second, rows=3, batch=32)) is not None
+
+
+def kill_half(kernels, biases):
+    biases[1][:64] = -100.0  # of 128
+
+
+@pytest.mark.parametrize(("losses", "found"), [(130, True), (60, False)])
+def test_half_of_a_layer_is_told_where_the_run_stands_still(losses, found):
+    history = mlp_history(4, "relu", edit=kill_half, rows=10)
+    assert finding_of(RULE, history) is None
+    noise = 0.02 * np.random.default_rng(0).normal(size=losses)
+    finding = finding_of(RULE, with_losses(history, 2.3 + noise, 2.3))
+    assert (finding is not None) == found
+    if found:
+        assert finding.layers == ["dense_1"]
+        assert finding.evidence["dead_fraction"] == finding.evidence["dead_fraction_limit"] == 0.5
+    falling = np.linspace(2.3, 0.5, losses) + noise
+    assert finding_of(RULE, with_losses(history, falling, 2.3)) is None

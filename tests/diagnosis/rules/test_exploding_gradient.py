@@ -241,6 +241,20 @@ def test_a_loss_that_is_lost_at_once_is_no_growth():
     assert finding.evidence["largest_at_step"] == 4
 
 
+@pytest.mark.parametrize(("loss", "below"), [("binary_crossentropy", True), ("hinge", False)])
+def test_a_cross_entropy_that_falls_below_zero_for_ever(loss, below):
+    """Labels of 0 to 255: there is no least loss, and the gradient grows on the way down."""
+    history = mlp_history(4, "relu", 2.0, rows=6)
+    grown = {Statistic.GRADIENT_NORM: lambda norms: norms * np.geomspace(1.0, 500.0, 6)[:, None]}
+    output = dataclasses.replace(history.output, loss=loss)
+    history = dataclasses.replace(with_series(history, grown), output=output)
+    finding = finding_of(RULE, with_losses(history, -np.geomspace(1.0, 1e6, 40), 0.69))
+    assert (finding is not None) == below
+    if below:
+        assert finding.severity == "warning"
+        assert finding.message.endswith("below 0, as that of probabilities never is.")
+
+
 def regression(targets, inputs=1.0, *, rate=1e-3, epochs=40, loss="mean_squared_error"):
     """The report of a small regression under Adam."""
     keras.utils.set_random_seed(0)

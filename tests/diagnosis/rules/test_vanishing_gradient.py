@@ -189,3 +189,32 @@ def test_a_run_that_learns_without_its_first_layers_is_left_alone():
     history = with_series(mlp_history(2, rows=4), nothing_before(2))
     assert finding_of(RULE, late(history, FALLING)) is None
     assert finding_of(RULE, late(history, np.full(200, 2.3))) is not None
+
+
+def kill_first(kernels, biases):
+    biases[0][:] = -100.0
+    biases[1][:] = 1.0  # the next one is on
+
+
+def test_a_first_layer_that_is_dead_as_a_whole_is_cut_off():
+    """Behind its ReLU there is a gradient, at its weights there is none."""
+    history = mlp_history(2, "relu", edit=kill_first, rows=4)
+    assert np.all(history.series[Statistic.DELTA_NORM][:, 0] > 0.0)
+    finding = finding_of(RULE, history)
+    assert (finding.severity, finding.layers) == ("error", ["dense_0"])
+    assert finding.evidence["gradient_left"] == finding.evidence["gradient_max_abs"] == 0.0
+    assert RULE.lets_go(finding)
+    assert finding_of(RULE, mlp_history(2, "relu", edit=kill_first, rows=3)) is None
+    assert finding_of(RULE, mlp_history(2, "relu", rows=4)) is None
+
+
+def test_an_output_that_is_off_leaves_nothing_of_the_gradient():
+    """A ReLU at the output that is 0 for all: delta there is not 0, what goes back from it is."""
+    quiet = {
+        Statistic.UPDATE_RMS: np.zeros_like,
+        Statistic.GRADIENT_MAX_ABS: np.zeros_like,
+        Statistic.DELTA_NORM: set_to(0.0, columns=slice(0, -1)),
+    }
+    finding = finding_of(RULE, with_series(mlp_history(2, "relu", rows=4), quiet))
+    assert finding.layers == ["dense_0", "dense_1"]
+    assert not RULE.lets_go(finding)
