@@ -274,6 +274,19 @@ _OUTPUTS = {
 def fit_output(finding: Finding, history: History) -> list[Advice]:
     """Output, loss and labels that belong together."""
     output = history.output
+    if "examples_of_one_label" in finding.evidence:
+        advice = _mend_data("y", "labels", finding)
+        return [
+            replace(
+                advice,
+                suggested="labels of more than one class",
+                code="assert np.unique(y).size > 1",
+                reason=(
+                    "Under one label for all, a constant is the whole of what can be learned: look "
+                    "at where the labels are read or made."
+                ),
+            )
+        ]
     whole = bool(np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0))
     low, high = (finding.evidence[f"label_{end}"] for end in ("min", "max"))
     units, name = max(output.units, 1), output.activation

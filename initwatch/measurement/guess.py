@@ -48,3 +48,27 @@ class Guess:
         entropy = -mean * math.log(mean) - (1.0 - mean) * math.log(1.0 - mean)
         # Miller and Madow's correction, as for a batch (Miller 1955)
         return min(entropy + 0.5 / self._examples, math.log(2.0))
+
+
+class OneLabel:
+    """Counts examples for as long as all of their labels are one number.
+
+    Attributes:
+        examples: how many; 0 once two have differed, or where labels are not measured.
+    """
+
+    def __init__(self) -> None:
+        self.examples = 0
+        self._label = math.nan
+        self._differ = False
+
+    def add(self, step: Measurement) -> None:
+        """Adds the labels of one step."""
+        if Statistic.LABEL_MIN not in step.values:
+            return
+        low = float(step.values[Statistic.LABEL_MIN][0])
+        high = float(step.values[Statistic.LABEL_MAX][0])
+        if math.isnan(self._label):
+            self._label = low
+        self._differ |= not low == high == self._label
+        self.examples = 0 if self._differ else self.examples + step.examples

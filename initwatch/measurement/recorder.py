@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.measurement.activity import Activity
-from initwatch.measurement.guess import Guess
+from initwatch.measurement.guess import Guess, OneLabel
 from initwatch.measurement.layout import Layout
 from initwatch.measurement.moments import Measurement
 from initwatch.records.history import History
@@ -42,6 +42,7 @@ class Recorder:
         self._loss_count = 0
         self._activity = Activity()
         self._guess = Guess(output)
+        self._labels = OneLabel()
         self._initial_rms: NDArray[np.float64] | None = None
 
     def add(
@@ -59,6 +60,7 @@ class Recorder:
         if layout.activity:
             self._activity.add(active, measurement.examples)
             values[Statistic.DEAD_FRACTION] = self._activity.dead_fractions(layout)
+        self._labels.add(measurement)
         self._append(measurement.step, values)
         self.rows_seen += 1
         if not np.isnan(measurement.loss) or not measurement.skipped:
@@ -122,6 +124,7 @@ class Recorder:
             trivial_losses=losses[:, 2],
             error_shares=losses[:, 3],
             examples=self._activity.examples,
+            one_label=self._labels.examples,
             output=self.output,
         )
 

@@ -29,6 +29,7 @@ class History:
             small ones, where it can be told, on all labels seen up to them.
         error_shares: float64[n], wrong predictions over those of the best constant one.
         examples: examples seen in the rows that ``dead_fraction`` looks back on.
+        one_label: examples of all sampled steps if all of their labels are one number, else 0.
         output: what the model predicts with; empty where it has several outputs.
         over: True behind the last step of a fit.
     """
@@ -42,6 +43,7 @@ class History:
     trivial_losses: NDArray[np.float64]
     error_shares: NDArray[np.float64]
     examples: int = 0
+    one_label: int = 0
     output: Output = Output()
     over: bool = False
 

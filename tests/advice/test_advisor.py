@@ -532,3 +532,21 @@ def test_inputs_of_nothing_but_zeros_are_to_be_looked_at():
     assert (advice.kind, advice.code) == ("data", "assert np.any(x)")
     active = {finding.code for finding in report.findings if finding.severity != "info"}
     assert active <= set(advice.codes)
+
+
+@pytest.mark.parametrize("labels", [np.zeros, lambda n: (np.arange(n) == 77).astype(float)])
+def test_labels_that_are_all_alike_are_to_be_looked_at(labels):
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((800, 8)).astype("float32")
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(1, activation="sigmoid")])
+    model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, labels(800), batch_size=32, epochs=12, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    if labels(800).any():  # one in 800 is enough
+        assert watch.report.findings == []
+        return
+    (finding,) = watch.report.findings
+    assert (finding.code, finding.severity) == ("IW602", "warning")
+    (advice,) = watch.report.advice
+    assert (advice.kind, advice.code) == ("data", "assert np.unique(y).size > 1")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from initwatch.measurement.guess import FEW, Guess
+from initwatch.measurement.guess import FEW, Guess, OneLabel
 from initwatch.measurement.moments import Measurement
 from initwatch.records import Output, Statistic
 
@@ -52,3 +52,26 @@ def test_what_a_batch_tells_itself_stays():
     assert guesses("mean_absolute_error", small, own=0.7)[-1] == 0.7
     assert guesses("binary_crossentropy", [[0, 0, 0, 0]] * 200, own=0.7)[-1] == 0.7
     assert math.isnan(guesses("mean_squared_error", small, own=math.nan)[-1])
+
+
+def one_label_of(*batches):
+    counted = OneLabel()
+    for labels in batches:
+        step = step_of(np.array(labels, float), 0.0)
+        edges = {Statistic.LABEL_MIN: min(labels), Statistic.LABEL_MAX: max(labels)}
+        step.values.update({name: np.array([float(edge)]) for name, edge in edges.items()})
+        counted.add(step)
+    return counted.examples
+
+
+def test_examples_of_one_label_are_counted_until_two_differ():
+    assert one_label_of([0, 0], [0, 0, 0]) == 5
+    assert one_label_of([0, 0], [0, 1]) == 0
+    # all of one, then all of another, and back
+    assert one_label_of([0, 0], [1, 1], [0, 0]) == 0
+
+
+def test_without_labels_nothing_is_counted():
+    counted = OneLabel()
+    counted.add(Measurement(0, {}, 1.0, 0.0, False, 8))
+    assert counted.examples == 0

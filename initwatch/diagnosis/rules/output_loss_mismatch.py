@@ -57,6 +57,8 @@ class OutputLossMismatch:
         sampled steps: their range, whether they are whole numbers, and which share of their
         variance lies outside what the activation can put out. What cannot work is an error at
         once; what often works all the same is mentioned, and a warning if the loss does not fall.
+        Under a cross-entropy also labels that are all one number, in 1000 examples and more, of
+        which next to no loss is left.
     What it does not flag:
         Models with several outputs, losses and layers of the user's own, of which nothing is
         known; squared error on a sigmoid with labels of 0 and 1 that learns.
@@ -97,6 +99,16 @@ class OutputLossMismatch:
     )
     several: Threshold = threshold(
         0.1, unit="|mean sum of a row - 1|", source="labels of one class a row are at 0 exactly"
+    )
+    few_labels: Threshold = threshold(
+        1000.0,
+        unit="examples of one label",
+        source="another label is rarer than 0.3 % with probability 0.95 (rule of three)",
+    )
+    nothing_left: Threshold = threshold(
+        0.05,
+        unit="cross-entropy, nats",
+        source="less than a tenth of ln 2: only the constant is left to be learned",
     )
     min_rows: int = 2
 
@@ -156,6 +168,8 @@ class OutputLossMismatch:
                 "A softmax over one unit is 1 whatever the input: every prediction is the same.",
             )
         yield from self._illegal_labels(output, low, high, history)
+        if loss in _BINARY | {"sparse_categorical_crossentropy"}:
+            yield from self._one_label(low, history)
         if loss in _CATEGORICAL and units == 1 and name != "softmax":
             yield _Fault(
                 "error",
@@ -215,6 +229,23 @@ class OutputLossMismatch:
                     1.0,
                     f"{loss} wants one class a row; the labels of a row add up to {total:.3g}.",
                 )
+
+    def _one_label(self, label: float, history: History) -> Iterator[_Fault]:
+        course = course_of(history)
+        if history.one_label < self.few_labels or course is None:
+            return
+        # two players may be told one label each: theirs is a loss that stays
+        if not course.trend.end < self.nothing_left:
+            return
+        yield _Fault(
+            "warning",
+            "warning",
+            "examples_of_one_label",
+            history.one_label,
+            self.few_labels,
+            f"Every label of {history.one_label} examples is {label:.4g}: there is nothing to be "
+            "told apart.",
+        )
 
     def _no_probability(self, output: Output, history: History) -> Iterator[_Fault]:
         name, loss = output.activation, output.loss

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.course import NO_BETTER, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -109,7 +109,11 @@ class ZeroGradient:
 
     def _as_good_as(self, history: History) -> Finding | None:
         course = course_of(history)
-        if course is None or not course.hurt or course.steps < self.long:
+        if course is None or course.steps < self.long:
+            return None
+        # a loss that has come down to where nothing moves any more stands no better than one
+        # that never fell
+        if not (course.hurt or (course.share is not None and course.share >= NO_BETTER)):
             return None
         columns = updates.kernels(history)
         rows = slice(-self.window, None)

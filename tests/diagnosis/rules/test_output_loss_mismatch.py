@@ -124,3 +124,26 @@ def test_a_single_row_is_waited_out():
     series = {name: rows[:1] for name, rows in history.series.items()}
     one = dataclasses.replace(history, steps=history.steps[:1], series=series)
     assert finding_of(RULE, one) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "left", "found"),
+    [(1600, 0.01, True), (800, 0.01, False), (0, 0.01, False), (1600, 0.6, False)],
+)
+def test_labels_of_one_class_only(seen, left, found):
+    """Two players of a game may each be told one label: their loss stays."""
+    history = predicting("sigmoid", 1, BINARY, [0] * 16, low=0, high=1)
+    losses = np.linspace(0.7, left, 100)
+    history = with_losses(dataclasses.replace(history, one_label=seen), losses)
+    finding = finding_of(RULE, history)
+    assert (finding is not None) == found
+    if found:
+        assert finding.severity == "warning"
+        assert finding.evidence["examples_of_one_label"] == 1600
+        assert finding.evidence["examples_of_one_label_limit"] == 1000
+
+
+def test_quantities_may_all_be_one():
+    history = predicting("linear", 1, SQUARED, [3.0] * 16)
+    history = dataclasses.replace(history, one_label=1600)
+    assert finding_of(RULE, with_losses(history, np.full(100, 0.01))) is None

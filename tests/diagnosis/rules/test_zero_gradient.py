@@ -164,6 +164,9 @@ def test_a_gradient_that_is_as_good_as_zero():
     assert (finding.severity, len(finding.layers)) == ("error", 5)
     assert 0.0 < finding.evidence["sensitivity"] < finding.evidence["sensitivity_limit"]
     assert finding.evidence["gradient_norm"] > 0.0
+    # a loss that fell, and then stopped at a guess's
+    fell = np.append(np.linspace(4.0, 2.4, 20), np.full(110, 2.4))
+    assert finding_of(RULE, faint(1e-15, fell)) is not None
     # small as it is, this one would get somewhere under Adam
     assert finding_of(RULE, faint(1e-6)) is None
 
