@@ -52,7 +52,7 @@ class ZeroGradient:
     least_sensitivity: Threshold = threshold(
         2.0**-24,
         unit="norm(dL/dw) x RMS(w) x n^(1/4) / L",
-        source="half of float32's last digit; HEALTHY",
+        source="half of float32's last digit: the loss would be the same number",
     )
     window: int = 4  # steps: a zero-initialised branch needs two updates to open
     long: int = 100  # steps after which a run that learns is better than a guess
