@@ -62,6 +62,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             advice += [x for x in run.scale_data(by_code[code]) if x.kind != "input_scale"]
         given = tuple(sorted(answers))
         answer(answers, [replace(item, codes=given) for item in advice])
+    if "IW204" in codes - answered:
+        # where next to nothing passes, nothing comes back
+        answers = ({"IW204"} | codes & {"IW201", "IW301", "IW501"}) - answered
+        dropped = run.drop_less(by_code["IW204"], history)
+        answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in dropped])
     if "IW102" in codes:
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))

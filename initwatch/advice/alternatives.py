@@ -98,8 +98,9 @@ class Alternatives:
 
         What is seen to help comes first, behind initializers that do, and what is seen not to
         comes last. An output that does not fit its loss or labels is answered before all: without
-        that, a loss that falls says nothing. Where there is an initializer that helps, no copy of
-        the model is made.
+        that, a loss that falls says nothing. So are inputs out of scale whose scaling helps: what
+        weights suit is asked once they are in scale. Where there is an initializer that helps, no
+        copy of the model is made.
         """
         began, self._before = time.monotonic(), None
         initializers = [item for item in advice if item.kind == "initializer"]
@@ -131,7 +132,14 @@ class Alternatives:
                 )
                 for item in group
             ]
+        # causes that lie before the weights
+        before = [
+            item
+            for rank, item in sorted(found, key=lambda pair: pair[0])
+            if rank < 0 or (rank == 0 and item.kind == "input_scale" and "IW601" in item.codes)
+        ]
         others = [item for _, item in sorted(found, key=lambda pair: pair[0])]
+        others = [item for item in others if item not in before]
         rates = [item for item in others if item.kind == "learning_rate"]
         if rates and rates[0].measured is not None:
             # a rate that helps speaks for all that ask for another one
@@ -140,7 +148,7 @@ class Alternatives:
             others = [
                 best if item is rates[0] else item for item in others if item not in rates[1:]
             ]
-        return [*initializers, *others]
+        return [*before, *initializers, *others]
 
     def _tried(self, group: Sequence[Advice], history: History, late: bool) -> _Tried:
         """One change, to several layers perhaps."""

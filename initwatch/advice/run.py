@@ -24,6 +24,8 @@ LARGE_UPDATES = 0.3
 SLOW_UPDATES = 1e-4
 # Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
 MOST_DROPOUT = 0.9
+# Rows of labels that add up to less are scaled, not of no class or of several.
+LITTLE = 0.1
 
 
 def diverged(history: History) -> bool:
@@ -321,6 +323,9 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_max" and loss in _OUTPUTS:
         suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
         code = 'loss="sparse_categorical_crossentropy"  # for class numbers'
+    elif decisive == "label_row_sum" and finding.evidence["label_row_sum"] < LITTLE:
+        suggested = "labels that add up to 1"
+        code = "y = y / y.sum(axis=-1, keepdims=True)"
     elif decisive == "label_row_sum":
         suggested = "binary_crossentropy and sigmoid"
         code = f'{head(units, "sigmoid")}  # loss="binary_crossentropy"'
@@ -408,7 +413,23 @@ def start_learning(
         "not help, look whether the labels can be told from the inputs at all: rows shuffled "
         "apart, a wrong column, labels of another coding."
     )
-    return [other_rate(finding, training, reason)]
+    return [other_rate(finding, training, reason), *(_rectify(finding, history) if alone else [])]
+
+
+def _rectify(finding: Finding, history: History) -> list[Advice]:
+    """Rectifiers in place of hidden sigmoids, which pass on a quarter of the gradient at most."""
+    reason = (
+        "A sigmoid's slope is 1/4 at most and its outputs are not centred, so that few layers of "
+        "them already learn slowly (LeCun et al. 1998, sec. 4.4)."
+    )
+    return [
+        rectify(layer.path, "sigmoid", (finding.code,), reason)
+        for layer in history.layers
+        if layer.kernel is not None
+        and not layer.is_output
+        and layer.activation is not None
+        and layer.activation.name == "sigmoid"
+    ]
 
 
 def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
@@ -432,23 +453,27 @@ def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
                 codes=(finding.code,),
             )
         )
-    for layer in history.layers:
-        if layer.dropout >= MOST_DROPOUT:
-            out.append(
-                Advice(
-                    layer=layer.path,
-                    kind="regularization",
-                    current=f"dropout of {layer.dropout:.4g} behind it",
-                    suggested="dropout of 0.5 or less",
-                    code="keras.layers.Dropout(0.5)",
-                    reason=(
-                        f"Only {1.0 - layer.dropout:.2g} of its outputs reach the next layer; of "
-                        "hidden units 0.5 to 0.8 are kept (Srivastava et al. 2014, sec. A.4)."
-                    ),
-                    codes=(finding.code,),
-                )
-            )
-    return out
+    return [*out, *drop_less(finding, history)]
+
+
+def drop_less(finding: Finding, history: History) -> list[Advice]:
+    """Less dropout, where there is so much that next to nothing passes."""
+    return [
+        Advice(
+            layer=layer.path,
+            kind="regularization",
+            current=f"dropout of {layer.dropout:.4g} behind it",
+            suggested="dropout of 0.5 or less",
+            code="keras.layers.Dropout(0.5)",
+            reason=(
+                f"Only {1.0 - layer.dropout:.2g} of its outputs reach the next layer; of hidden "
+                "units 0.5 to 0.8 are kept (Srivastava et al. 2014, sec. A.4)."
+            ),
+            codes=(finding.code,),
+        )
+        for layer in history.layers
+        if layer.dropout >= MOST_DROPOUT
+    ]
 
 
 def _bend(finding: Finding, history: History) -> list[Advice]:

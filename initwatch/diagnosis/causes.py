@@ -31,7 +31,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "IW202": frozenset("IW203 IW502 IW503 IW501".split()),
     "IW203": frozenset("IW201 IW204 IW301 IW401 IW501 IW502".split()),
     "IW301": frozenset("IW201 IW204 IW501".split()),
-    "IW302": frozenset("IW201 IW501".split()),
+    "IW302": frozenset("IW201 IW204 IW501".split()),
     "IW204": frozenset("IW201 IW501".split()),
 }
 

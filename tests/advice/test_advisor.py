@@ -391,6 +391,28 @@ def test_dropout_that_leaves_next_to_nothing_is_named():
     assert "0.95" in advice[0].current
 
 
+def test_dropout_is_named_where_it_leaves_no_gradient():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((512, FEATURES)).astype("float32")
+    y = (x.sum(axis=1) > 0).astype(int)
+    hidden = [layers.Dense(8, "relu", name="h"), layers.Dropout(0.995)]
+    model = keras.Sequential([keras.Input((FEATURES,)), *hidden, layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, batch_size=2, verbose=0, callbacks=[watch])
+    assert "IW204" in {finding.code for finding in watch.report.findings}
+    (item,) = [item for item in watch.report.advice if "IW204" in item.codes]
+    assert (item.kind, item.layer.split("/")[-1]) == ("regularization", "h")
+
+
+def test_hidden_sigmoids_of_a_run_that_stands_still_are_tried_as_rectifiers():
+    hidden = [layers.Dense(32, "sigmoid", name=f"h_{i}") for i in range(2)]
+    advice = stuck(hidden, rate=0.1)
+    tried = [item for item in advice if item.kind == "activation"]
+    assert [item.layer.split("/")[-1] for item in tried] == ["h_0", "h_1"]
+    assert all(item.current == "sigmoid" and item.measured for item in tried)
+
+
 def test_a_stack_without_activations_is_named():
     advice = stuck([layers.Dense(32, name=f"h_{i}") for i in range(2)])
     assert [item.kind for item in advice] == ["activation"] * 2
@@ -457,6 +479,13 @@ def test_labels_tell_which_loss_is_meant():
         == f'{sigmoid}  # loss="binary_crossentropy"'
     )
     assert misfit(quantities, "softmax", 1, "mean_squared_error") == "keras.layers.Dense(1)"
+
+
+def test_labels_that_were_scaled_are_to_add_up_to_one():
+    y = np.eye(3)[np.arange(512) % 3] / 255
+    assert misfit(y, "softmax", 3, "categorical_crossentropy") == (
+        "y = y / y.sum(axis=-1, keepdims=True)"
+    )
 
 
 def test_the_output_of_a_convolution_stays_one():

@@ -206,6 +206,24 @@ def test_what_does_not_fit_is_answered_before_what_lowers_its_loss():
     assert found[1].measured[AFTER] == -1e9
 
 
+@pytest.mark.parametrize(("after", "first"), [(0.5, "input_scale"), (2.2, "initializer")])
+def test_inputs_out_of_scale_come_before_weights_where_scaling_helps(after, first):
+    initializer = Advice(
+        layer="only",
+        kind="initializer",
+        current=None,
+        suggested=keras.initializers.HeNormal(seed=0),
+        code="kernel_initializer=...",
+        reason="",
+        codes=("IW101",),
+    )
+    advice = [initializer, advised("input_scale", "", codes=("IW601",))]
+    lab = Planned(lambda change: 2.3 if change is None else after)
+    found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
+    assert found[0].kind == first
+    assert len(found) == 2
+
+
 def test_each_thing_is_tried_once():
     lab = Planned(lambda change: 2.2)
     tries = Alternatives(small_model(), lab)

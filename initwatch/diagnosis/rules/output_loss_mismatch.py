@@ -110,6 +110,12 @@ class OutputLossMismatch:
         unit="cross-entropy, nats",
         source="less than a tenth of ln 2: only the constant is left to be learned",
     )
+    scaled: Threshold = threshold(
+        0.1,
+        unit="mean sum of a row",
+        source="rows that sum to 1/255: TensorFlow's gradient, which takes the sum for 1, drives "
+        "the loss up without end",
+    )
     min_rows: int = 2
 
     def abstains(self, history: History) -> str | None:
@@ -221,9 +227,10 @@ class OutputLossMismatch:
         if loss == "categorical_crossentropy" and units > 1 and low >= 0.0 and high <= 1.0:
             total = _row_sum(history)
             if abs(total - 1.0) > self.one_hot_sum:
+                scaled = total < self.scaled
                 yield _Fault(
-                    "info",
-                    "warning",
+                    "warning" if scaled else "info",
+                    "error" if scaled else "warning",
                     "label_row_sum",
                     total,
                     1.0,

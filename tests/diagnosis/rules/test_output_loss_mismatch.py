@@ -72,6 +72,7 @@ CUT_OFF = {
     "softmax twice": predicting("softmax", 4, SPARSE, [0, 1], logits=True),
     "softmax, two labels a row": predicting("softmax", 4, BINARY, [[1, 1, 0, 0]]),
     "relu, a third out of reach": predicting("relu", 1, SQUARED, np.linspace(-4, 6, 50), low=0),
+    "one-hot, divided by 255": predicting("softmax", 4, CATEGORICAL, ONE_HOT / 255),
     "tanh, numbers": predicting("tanh", 4, SPARSE, [0, 1, 2, 3], low=-1, high=1),
 }
 OFTEN_WORKS = {
@@ -81,6 +82,7 @@ OFTEN_WORKS = {
     "squared error of classes": predicting("sigmoid", 1, SQUARED, HALF, low=0, high=1),
     "a few out of reach": predicting("relu", 1, SQUARED, np.linspace(-1, 9, 50), low=0),
     "two classes a row": predicting("softmax", 4, CATEGORICAL, [[1, 1, 0, 0]]),
+    "half of the rows of no class": predicting("softmax", 4, CATEGORICAL, ONE_HOT[:2] / 2),
 }
 
 
