@@ -1,4 +1,4 @@
-"""IW202 exploding_gradient: the backward signal grows over layers or over time steps."""
+"""IW202 exploding_gradient: the gradient grows over layers or steps, or is as large as the data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from initwatch.records import Finding, History, Statistic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplodingGradient:
-    """The backward signal grows on its way to the input: over layers, or over time steps.
+    """Gradients out of proportion: over layers, over time, from step to step, or by the data.
 
     What it means:
         delta, the gradient of the loss with respect to a layer's output, is many times larger
@@ -56,7 +56,7 @@ class ExplodingGradient:
 
     code: ClassVar[str] = "IW202"
     symptom: ClassVar[str] = "exploding_gradient"
-    summary: ClassVar[str] = "the backward signal grows over layers or over time steps"
+    summary: ClassVar[str] = "the gradient grows over layers or steps, or is as large as the data"
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {Statistic.DELTA_NORM, Statistic.GRADIENT_NORM, Statistic.WEIGHT_RMS}
     )

@@ -1,4 +1,4 @@
-"""IW204 zero_gradient: a layer that is to be trained gets a gradient of exactly zero."""
+"""IW204 zero_gradient: a layer that is to be trained gets no gradient, or as good as none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from initwatch.records import Finding, History, Statistic
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroGradient:
-    """All weights of a trainable layer get a gradient of exactly zero, step after step.
+    """All weights of a trainable layer get a gradient of zero, step after step.
 
     What it means:
         No path carries the loss back to this layer: units that are all dead, weights that are
@@ -34,7 +34,7 @@ class ZeroGradient:
     What it does not flag:
         Frozen layers and layers beside the path to the prediction (their gradient is absent,
         not zero). Zero-initialised branches: zero in the first step only.
-        Embeddings, of which only rows in the batch get a gradient. Small gradients.
+        Embeddings, of which only rows in the batch get a gradient. Gradients that are only small.
 
     References:
         Lu et al. 2019 (networks born dead).
@@ -42,7 +42,7 @@ class ZeroGradient:
 
     code: ClassVar[str] = "IW204"
     symptom: ClassVar[str] = "zero_gradient"
-    summary: ClassVar[str] = "a layer gets a gradient of exactly zero"
+    summary: ClassVar[str] = "a layer gets no gradient, or one that is as good as none"
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {Statistic.GRADIENT_MAX_ABS, Statistic.GRADIENT_NON_FINITE, Statistic.UPDATE_RMS}
     )
