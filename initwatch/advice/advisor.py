@@ -52,9 +52,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             found |= newest
         return found
 
-    if "IW602" in codes:
+    if "IW602" in codes and by_code["IW602"].severity != "info":
         answers = {"IW602"} | follow("IW602")
-        answer(answers, run.fit_output(by_code["IW602"], history))
+        given = tuple(sorted(answers))
+        fitting = run.fit_output(by_code["IW602"], history)
+        answer(answers, [replace(item, codes=given) for item in fitting])
     if "IW601" in codes and by_code["IW601"].severity != "info":
         answers = {"IW601"} | follow("IW601")
         advice = [run.give_inputs(by_code["IW601"])]

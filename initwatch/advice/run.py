@@ -24,8 +24,6 @@ LARGE_UPDATES = 0.3
 SLOW_UPDATES = 1e-4
 # Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
 MOST_DROPOUT = 0.9
-# Rows of labels that add up to less are scaled, not of no class or of several.
-LITTLE = 0.1
 
 
 def diverged(history: History) -> bool:
@@ -323,7 +321,7 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_max" and loss in _OUTPUTS:
         suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
         code = 'loss="sparse_categorical_crossentropy"  # for class numbers'
-    elif decisive == "label_row_sum" and finding.evidence["label_row_sum"] < LITTLE:
+    elif decisive == "label_row_sum" and high < 0.5:  # scaled, not of several classes
         suggested = "labels that add up to 1"
         code = "y = y / y.sum(axis=-1, keepdims=True)"
     elif decisive == "label_row_sum":
@@ -426,6 +424,7 @@ def _rectify(finding: Finding, history: History) -> list[Advice]:
         rectify(layer.path, "sigmoid", (finding.code,), reason)
         for layer in history.layers
         if layer.kernel is not None
+        and layer.trunk  # a gate is to stay between 0 and 1
         and not layer.is_output
         and layer.activation is not None
         and layer.activation.name == "sigmoid"

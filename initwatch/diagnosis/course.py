@@ -26,6 +26,7 @@ LEARNED_CLASSES = 0.5
 # -ln of the smallest float32: a softmax gives the right class exactly 0 from there on, and a mean
 # cross-entropy beyond it is no matter of a few sure and wrong predictions.
 MOST_NATS = 149.0 * float(np.log(2.0))
+LEAST_NATS = 1e-3  # what a sum in another order, or in few digits, cannot make of 0
 SIGNIFICANT = 3.0  # standard deviations: one trendless run in 700
 
 
@@ -38,7 +39,7 @@ class Course:
         first: the first loss.
         guess: loss of a constant guess now, None where it is not known.
         share: median of loss / loss of a constant guess over the last tenth, None likewise.
-        mean_share: the mean of the same, None likewise.
+        mean_share: all loss / all loss of a constant guess over the last tenth, None likewise.
         errors: median of wrong predictions / those of a constant guess over the last tenth, None
             where labels are no classes.
         finite: False if the newest loss is not.
@@ -138,7 +139,7 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         first=float(losses[0]),
         guess=float(np.median(trivial[known])) if known.any() else None,
         share=float(np.median(newest[known] / trivial[known])) if known.any() else None,
-        mean_share=float(np.mean(newest[known] / trivial[known])) if known.any() else None,
+        mean_share=float(newest[known].sum() / trivial[known].sum()) if known.any() else None,
         errors=_median(history.error_shares[finite][late]),
         finite=not lost,
         steps=int(steps[-1] - steps[0]),
@@ -158,12 +159,22 @@ def is_hurt(history: History, course: Course | None) -> bool:
 
 
 def below_zero(history: History) -> bool:
-    """True if a cross-entropy's newest loss is below 0, where no labels lead that are shares of 1.
+    """True if a cross-entropy is below 0, where no labels lead that are shares of 1.
 
-    It can fall for ever, and its gradient grows with it.
+    It can fall for ever, and its gradient grows with it. Under weights of examples, which may be
+    negative themselves, no guess is known.
     """
-    newest = history.losses[-1:]
-    return bool("crossentropy" in history.output.loss and len(newest) and newest[0] < 0.0)
+    newest, guesses = history.losses[-5:], history.trivial_losses[-5:]
+    if "crossentropy" not in history.output.loss or not np.isfinite(guesses).any():
+        return False
+    return bool(np.median(newest) < -LEAST_NATS)
+
+
+def does_not_learn(history: History, course: Course | None, steps: int) -> bool:
+    """True if the loss is lost, or no better than a known constant guess after ``steps`` steps."""
+    if is_lost(history) or below_zero(history):
+        return True
+    return course is not None and course.guess is not None and course.hurt and course.steps >= steps
 
 
 def solved(history: History, window: int) -> bool:

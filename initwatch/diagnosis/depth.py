@@ -151,12 +151,8 @@ def updated(history: History, rows: int) -> NDArray[np.bool_]:
     return np.asarray(np.nanmax(np.nan_to_num(changes), axis=1, initial=0.0) > 0.0)
 
 
-def _still(history: History, window: int) -> bool:
-    """True if the gradient of every weight has been exactly 0 for ``window`` rows."""
-    gradients = history.series.get(Statistic.GRADIENT_MAX_ABS)
-    if gradients is None:
-        return False
-    rows = gradients[-window:]
+def _nothing_but_zeros(rows: NDArray[np.float64]) -> bool:
+    """True if every gradient that there is in these rows is exactly 0."""
     present = ~np.isnan(rows).any(axis=0)
     return bool(present.any() and (rows[:, present] == 0.0).all())
 
@@ -177,10 +173,9 @@ def at_zero(
     if solved(history, window):
         return None
     zero: NDArray[np.bool_] = np.all(rows == 0.0, axis=0)  # NaN, no gradient, is not zero
-    present = np.all(~np.isnan(rows), axis=0)
-    everywhere = bool(zero[present].all()) and bool(present.any())
-    if np.count_nonzero(updated(history, window)) < 2 and not (
-        everywhere or _still(history, window)
-    ):
+    everywhere = _nothing_but_zeros(rows)
+    gradients = history.series.get(Statistic.GRADIENT_MAX_ABS)
+    still = everywhere or (gradients is not None and _nothing_but_zeros(gradients[-window:]))
+    if not still and np.count_nonzero(updated(history, window)) < 2:
         return None
     return zero, everywhere

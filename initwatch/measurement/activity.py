@@ -18,7 +18,7 @@ class Activity:
     ``enough`` examples, so that a unit that dies late is seen soon, and three at least.
     """
 
-    def __init__(self, block: int = 4, blocks: int = 16, enough: int = 512) -> None:
+    def __init__(self, block: int = 4, blocks: int = 17, enough: int = 512) -> None:
         self._block = block
         self._enough = enough
         self._seen: deque[NDArray[np.bool_]] = deque(maxlen=blocks)

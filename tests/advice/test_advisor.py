@@ -8,9 +8,12 @@ import pytest
 from keras import layers
 
 import initwatch
-from initwatch.advice.advisor import _once
+from initwatch.advice.advisor import _once, advise
 from initwatch.advice.gain import MOST
-from initwatch.records import Advice
+from initwatch.diagnosis.causes import GROWTH
+from initwatch.records import Advice, Finding
+from initwatch.records.training import Training
+from tests.diagnosis.histories import mlp_history
 
 FEATURES, CLASSES, ROWS = 32, 10, 256
 
@@ -570,7 +573,7 @@ def test_labels_that_are_all_alike_are_to_be_looked_at(labels):
     model = keras.Sequential([keras.Input((8,)), layers.Dense(1, activation="sigmoid")])
     model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
     watch = initwatch.InitWatch(console=False)
-    model.fit(x, labels(800), batch_size=32, epochs=12, verbose=0, callbacks=[watch])
+    model.fit(x, labels(800), batch_size=200, epochs=80, verbose=0, callbacks=[watch])
     assert watch.report.problems == []
     if labels(800).any():  # one in 800 is enough
         assert watch.report.findings == []
@@ -579,3 +582,24 @@ def test_labels_that_are_all_alike_are_to_be_looked_at(labels):
     assert (finding.code, finding.severity) == ("IW602", "warning")
     (advice,) = watch.report.advice
     assert (advice.kind, advice.code) == ("data", "assert np.unique(y).size > 1")
+
+
+def test_what_is_only_mentioned_does_not_answer_for_others():
+    def found(code, symptom, severity, **evidence):
+        return Finding(
+            code=code,
+            symptom=symptom,
+            severity=severity,
+            layers=["dense_0"],
+            step=3,
+            evidence=evidence,
+            message=".",
+        )
+
+    growing = found("IW202", "exploding_gradient", "warning", **{GROWTH: 200.0})
+    mentioned = found("IW602", "output_loss_mismatch", "info", out_of_reach=0.1, often_works=1)
+    rising = found("IW502", "diverging_loss", "error", loss_rise=3.0)
+    training = Training(optimizer="SGD", learning_rate=0.1, loss="mean_squared_error")
+    advice = advise([rising, growing, mentioned], mlp_history(4, rows=4), training)
+    assert {item.kind for item in advice} == {"learning_rate", "clipping"}
+    assert {code for item in advice for code in item.codes} == {"IW202", "IW502"}

@@ -380,3 +380,14 @@ def test_behind_a_misfit_a_loss_that_stands_still_has_not_converged(severity, ju
     findings = {finding.code: finding for finding in engine.findings}
     assert findings["IW501"].severity == judged
     assert findings["IW501"].cause == ("IW602" if severity == "error" else "")
+
+
+def test_one_batch_whose_own_guess_is_next_to_nothing_is_no_setback():
+    """Rows in the order of time: the targets of a batch hardly differ."""
+    rule = Scripted("IW901", [[found()]])
+    engine, _ = engine_of(rule)
+    history = with_course(np.linspace(2.3, 0.3, 130))
+    guesses = np.full(130, 1.0)
+    guesses[-5] = 0.02
+    engine.judge(dataclasses.replace(history, trivial_losses=guesses))
+    assert engine.findings[0].state == "recovered"

@@ -70,7 +70,7 @@ def test_the_span_is_bounded_and_its_examples_are_counted():
     assert activity.dead_fractions(layout((0, 1)))[0] == 1.0
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(256, 12), (32, 16), (8, 60)])
+@pytest.mark.parametrize(("examples", "steps"), [(256, 12), (32, 16), (8, 64)])
 def test_a_death_is_seen_once_enough_examples_have_passed(examples, steps):
     """Three full blocks of four steps, or as many as hold 512 examples."""
     activity = Activity()

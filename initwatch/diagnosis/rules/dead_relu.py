@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of, is_hurt, is_lost
+from initwatch.diagnosis.course import course_of, does_not_learn
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, LayerSpec, Statistic
 
@@ -66,15 +66,15 @@ class DeadRelu:
             return
         dead = history.last(Statistic.DEAD_FRACTION, 1)[0]
         course = course_of(history)
-        long = course is not None and course.steps >= self.long
-        hurt = is_hurt(history, course) and (long or is_lost(history))
+        hurt = does_not_learn(history, course, self.long)
         found: list[tuple[LayerSpec, float, float]] = []
         for layer, share in zip(history.layers, dead, strict=True):
             if layer.is_output or np.isnan(share):
                 continue
             limit = self.share if hurt else self.limit(layer.outputs)
             whole = share == 1.0
-            if whole or (share >= limit and rows >= self.min_steps):
+            beyond = share > limit or (hurt and share == limit)
+            if whole or (beyond and rows >= self.min_steps):
                 found.append((layer, float(share), limit))
         if not found:
             return

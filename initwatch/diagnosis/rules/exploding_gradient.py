@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
 from initwatch.diagnosis.causes import DATA_SCALE, GROWTH
-from initwatch.diagnosis.course import below_zero, course_of, is_hurt, is_lost
+from initwatch.diagnosis.course import below_zero, course_of, does_not_learn, is_lost
 from initwatch.diagnosis.inputs import brought_to_size
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
@@ -118,7 +118,7 @@ class ExplodingGradient:
         return f"{reason}; and what a constant guess would lose is not known of this loss"
 
     def check(self, history: History) -> Iterator[Finding]:
-        if not depth.speaks(history):
+        if not (depth.speaks(history) or below_zero(history)):
             return
         ways = (self._over_depth, self._out_of_proportion, self._over_steps, self._of_data)
         for way in ways:
@@ -225,9 +225,7 @@ class ExplodingGradient:
         )
 
     def _of_data(self, history: History) -> Finding | None:
-        course = course_of(history)
-        judged = history.over or (course is not None and course.steps >= self.long)
-        if not is_hurt(history, course) or not (judged or is_lost(history)):
+        if not does_not_learn(history, course_of(history), self.long):
             return None
         sizes = {name: size for name, size in _data(history).items() if size > self.out_of_scale}
         columns = updates.kernels(history)
@@ -238,15 +236,17 @@ class ExplodingGradient:
         if not ratios[row] > self.max_to_weights:
             return None
         gradients = history.series[Statistic.GRADIENT_NORM][row, columns]
-        norm = float(np.sqrt(np.square(gradients).sum()))
+        norm = float(np.sqrt(np.nansum(np.square(gradients))))
         # inputs come in at the first kernel, what targets do is largest where the gradient is
-        place = columns[0 if "inputs" in sizes else int(np.argmax(gradients))]
+        layers = [history.variables[columns[int(np.argmax(np.nan_to_num(gradients)))]].layer]
+        if "inputs" in sizes:
+            layers = [layer.path for layer in history.layers if layer.kernel is not None][:1]
         data = " and ".join(f"{name} of an RMS of {size:.3g}" for name, size in sizes.items())
         return Finding(
             code=self.code,
             symptom=self.symptom,
             severity="warning",
-            layers=history.layers_of([history.variables[place].layer]),
+            layers=history.layers_of(layers),
             step=history.step,
             evidence={
                 DATA_SCALE: float(ratios[row]),
@@ -269,12 +269,18 @@ class ExplodingGradient:
 def to_weights(
     history: History, columns: Sequence[int], rows: slice = slice(None)
 ) -> NDArray[np.float64]:
-    """float64[rows]: norm of the gradients of all these kernels / that of the kernels, or 0."""
+    """float64[rows]: norm of the gradients of these kernels / that of the kernels, or 0.
+
+    Of those that have a gradient; 0 also in a step whose gradient is not finite.
+    """
     size = np.sqrt([history.variables[i].size for i in columns])
     kernels = history.series[Statistic.WEIGHT_RMS][rows][:, columns] * size
     gradients = history.series[Statistic.GRADIENT_NORM][rows][:, columns]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        whole = np.sqrt(np.square(gradients).sum(axis=1) / np.square(kernels).sum(axis=1))
+        kernels[np.isnan(gradients)] = np.nan
+        whole = np.sqrt(
+            np.nansum(np.square(gradients), axis=1) / np.nansum(np.square(kernels), axis=1)
+        )
     return np.where(np.isfinite(whole), whole, 0.0)
 
 

@@ -57,8 +57,8 @@ class OutputLossMismatch:
         sampled steps: their range, whether they are whole numbers, and which share of their
         variance lies outside what the activation can put out. What cannot work is an error at
         once; what often works all the same is mentioned, and a warning if the loss does not fall.
-        Under a cross-entropy also labels that are all one number, in 1000 examples and more, of
-        which next to no loss is left.
+        Under a cross-entropy also labels that are all one number, of which next to no loss is
+        left: mentioned after 1000 examples, a warning after 10,000.
     What it does not flag:
         Models with several outputs, losses and layers of the user's own, of which nothing is
         known; squared error on a sigmoid with labels of 0 and 1 that learns.
@@ -103,7 +103,12 @@ class OutputLossMismatch:
     few_labels: Threshold = threshold(
         1000.0,
         unit="examples of one label",
-        source="another label is rarer than 0.3 % with probability 0.95 (rule of three)",
+        source="another label is rarer than 0.3 % with probability 0.95 (rule of three): mentioned",
+    )
+    many_labels: Threshold = threshold(
+        10_000.0,
+        unit="examples of one label",
+        source="rarer than 0.03 %: of labels as rare as frauds one would have been seen",
     )
     nothing_left: Threshold = threshold(
         0.05,
@@ -112,7 +117,7 @@ class OutputLossMismatch:
     )
     scaled: Threshold = threshold(
         0.1,
-        unit="mean sum of a row",
+        unit="mean sum of a row of labels below 1/2",
         source="rows that sum to 1/255: TensorFlow's gradient, which takes the sum for 1, drives "
         "the loss up without end",
     )
@@ -227,7 +232,8 @@ class OutputLossMismatch:
         if loss == "categorical_crossentropy" and units > 1 and low >= 0.0 and high <= 1.0:
             total = _row_sum(history)
             if abs(total - 1.0) > self.one_hot_sum:
-                scaled = total < self.scaled
+                # rows that are all 0, such as padding, are another matter
+                scaled = total < self.scaled and high < 0.5
                 yield _Fault(
                     "warning" if scaled else "info",
                     "error" if scaled else "warning",
@@ -244,9 +250,10 @@ class OutputLossMismatch:
         # two players may be told one label each: theirs is a loss that stays
         if not course.trend.end < self.nothing_left:
             return
+        told: Severity = "warning" if history.one_label >= self.many_labels else "info"
         yield _Fault(
-            "warning",
-            "warning",
+            told,
+            told,
             "examples_of_one_label",
             history.one_label,
             self.few_labels,

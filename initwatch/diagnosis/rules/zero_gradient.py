@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
-from initwatch.diagnosis.course import NO_BETTER, course_of
+from initwatch.diagnosis.course import AT_GUESS, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -45,6 +45,9 @@ class ZeroGradient:
     summary: ClassVar[str] = "a layer gets no gradient, or one that is as good as none"
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {Statistic.GRADIENT_MAX_ABS, Statistic.GRADIENT_NON_FINITE, Statistic.UPDATE_RMS}
+    )
+    uses: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.GRADIENT_NORM, Statistic.WEIGHT_RMS}
     )
     retracted: ClassVar[bool] = True
     persists: ClassVar[bool] = True
@@ -113,7 +116,7 @@ class ZeroGradient:
             return None
         # a loss that has come down to where nothing moves any more stands no better than one
         # that never fell
-        if not (course.hurt or (course.share is not None and course.share >= NO_BETTER)):
+        if not (course.hurt or (course.share is not None and course.share >= AT_GUESS)):
             return None
         columns = updates.kernels(history)
         rows = slice(-self.window, None)
@@ -141,7 +144,7 @@ class ZeroGradient:
                 **course.evidence(),
             },
             message=(
-                "Every gradient of the network is as good as 0: weights changed by their own size "
+                "The gradient of every kernel is as good as 0: weights changed by their own size "
                 f"along it would change the loss by {largest.max():.1e} of itself."
             ),
         )

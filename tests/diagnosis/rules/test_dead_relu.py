@@ -104,5 +104,7 @@ def test_half_of_a_layer_is_told_where_the_run_stands_still(losses, found):
     if found:
         assert finding.layers == ["dense_1"]
         assert finding.evidence["dead_fraction"] == finding.evidence["dead_fraction_limit"] == 0.5
+    # players against each other: their losses stand, and no guess is known
+    assert finding_of(RULE, with_losses(history, 2.3 + noise)) is None
     falling = np.linspace(2.3, 0.5, losses) + noise
     assert finding_of(RULE, with_losses(history, falling, 2.3)) is None

@@ -244,11 +244,15 @@ def test_a_loss_that_is_lost_at_once_is_no_growth():
 @pytest.mark.parametrize(("loss", "below"), [("binary_crossentropy", True), ("hinge", False)])
 def test_a_cross_entropy_that_falls_below_zero_for_ever(loss, below):
     """Labels of 0 to 255: there is no least loss, and the gradient grows on the way down."""
-    history = mlp_history(4, "relu", 2.0, rows=6)
-    grown = {Statistic.GRADIENT_NORM: lambda norms: norms * np.geomspace(1.0, 500.0, 6)[:, None]}
+    history = mlp_history(4, "relu", 2.0, rows=40)
+    grown = {Statistic.GRADIENT_NORM: lambda norms: norms * np.geomspace(1.0, 500.0, 40)[:, None]}
     output = dataclasses.replace(history.output, loss=loss)
     history = dataclasses.replace(with_series(history, grown), output=output)
     finding = finding_of(RULE, with_losses(history, -np.geomspace(1.0, 1e6, 40), 0.69))
+    # examples with weights below 0: the guess is not known
+    assert finding_of(RULE, with_losses(history, -np.geomspace(1.0, 1e6, 40))) is None
+    # rounding
+    assert finding_of(RULE, with_losses(history, np.full(40, -1e-7), 0.69)) is None
     assert (finding is not None) == below
     if below:
         assert finding.severity == "warning"
@@ -313,6 +317,11 @@ def test_only_a_run_that_is_seen_to_stand_still_is_hurt_by_its_inputs(losses, fo
     assert finding.evidence["inputs_rms"] == pytest.approx(1e3, rel=0.05)
     layers = (plain("first", "Rescaling", 128), *history.layers)
     assert finding_of(RULE, dataclasses.replace(history, layers=layers)) is None
+    # a frozen kernel has no gradient
+    frozen = with_series(history, {Statistic.GRADIENT_NORM: set_to(np.nan, columns=2)})
+    assert finding_of(RULE, frozen) is not None
+    # of a loss whose guess is not known nobody can tell whether it learns
+    assert finding_of(RULE, with_losses(history, losses)) is None
 
 
 def test_it_is_taken_back_once_the_run_learns():

@@ -130,7 +130,13 @@ def test_a_single_row_is_waited_out():
 
 @pytest.mark.parametrize(
     ("seen", "left", "found"),
-    [(1600, 0.01, True), (800, 0.01, False), (0, 0.01, False), (1600, 0.6, False)],
+    [
+        (16000, 0.01, "warning"),
+        (1600, 0.01, "info"),  # frauds are as rare
+        (800, 0.01, None),
+        (0, 0.01, None),
+        (16000, 0.6, None),
+    ],
 )
 def test_labels_of_one_class_only(seen, left, found):
     """Two players of a game may each be told one label: their loss stays."""
@@ -138,11 +144,17 @@ def test_labels_of_one_class_only(seen, left, found):
     losses = np.linspace(0.7, left, 100)
     history = with_losses(dataclasses.replace(history, one_label=seen), losses)
     finding = finding_of(RULE, history)
-    assert (finding is not None) == found
+    assert (finding and finding.severity) == found
     if found:
-        assert finding.severity == "warning"
-        assert finding.evidence["examples_of_one_label"] == 1600
+        assert finding.evidence["examples_of_one_label"] == seen
         assert finding.evidence["examples_of_one_label_limit"] == 1000
+
+
+def test_rows_of_no_class_are_not_scaled_labels():
+    """Padding, nineteen of twenty rows of it."""
+    padded = np.zeros((20, 4))
+    padded[0, 0] = 1.0
+    assert finding_of(RULE, predicting("softmax", 4, CATEGORICAL, padded)).severity == "info"
 
 
 def test_quantities_may_all_be_one():

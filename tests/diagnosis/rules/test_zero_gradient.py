@@ -167,6 +167,9 @@ def test_a_gradient_that_is_as_good_as_zero():
     # a loss that fell, and then stopped at a guess's
     fell = np.append(np.linspace(4.0, 2.4, 20), np.full(110, 2.4))
     assert finding_of(RULE, faint(1e-15, fell)) is not None
+    # all that can be learned of so weak a signal
+    weak = np.append(np.linspace(4.0, 2.23, 20), np.full(110, 2.23))
+    assert finding_of(RULE, faint(1e-15, weak)) is None
     # small as it is, this one would get somewhere under Adam
     assert finding_of(RULE, faint(1e-6)) is None
 
