@@ -252,7 +252,9 @@ class Watch:
             # what is only worth knowing is not worth a trial
             tried = self._answering_grave(proposed)
             mends = bool(self.menders)
-            advice = try_out(self._model, tried, history, self._measured_again, spare, mends)
+            advice = try_out(
+                self._model, tried, history, self._measured_again, spare, mends, self._tried
+            )
             if self._alternatives is None:
                 self._alternatives = Alternatives(self._model, _Lab(session, self._faults))
             advice = self._alternatives.measured(advice, history)

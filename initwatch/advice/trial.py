@@ -209,6 +209,7 @@ def try_out(
     measure: Measure,
     spare: frozenset[str] = frozenset(),
     mends: bool = False,
+    earlier: Sequence[Advice] = (),
 ) -> list[Advice]:
     """Advice whose initializers were measured, the best of them in place of theory's choice.
 
@@ -220,6 +221,8 @@ def try_out(
         spare: paths of variables that are not to be drawn anew.
         mends: what is advised is applied in the middle of this training: what its steps have
             already ruined in other layers is then among it, to be drawn as it was at first.
+        earlier: what an earlier trial made of advice for these weights: what helped there stands
+            where another draw does not.
 
     Returns:
         the same advice, with ``measured`` filled in and the initializers of the best candidate;
@@ -263,6 +266,12 @@ def try_out(
         picked = _best(outcomes, margin)
         best = _with_even_delta(picked, chosen, variables, before, measure, margin)
         helps = best.signals.cost <= min(now.cost - MARGIN, MOST)
+        evens = helps
+        if not helps and not proposed and "IW302" in chosen[0].codes:
+            # weights that saturate are asked for slopes; signals may stay as even as they are
+            steeper = [outcome for outcome in outcomes if _is_steeper(outcome.signals, now)]
+            if steeper:
+                helps, best, picked = True, steeper[0], steeper[0]
         lasts = True
         if helps and not np.isfinite(now.loss):
             _draw(variables, best.assignment)
@@ -274,6 +283,9 @@ def try_out(
     if not (helps and lasts):
         if proposed:
             return list(advice)
+        known = {item.variable: item for item in earlier if item.measured is not None}
+        if lasts and all(item.variable in known for item in chosen):
+            return [*(replace(known[x.variable], codes=x.codes) for x in chosen), *others]
         tried = f"Of {len(outcomes)} initializers drawn and measured on a batch of yours "
         why = "none keeps the signals more even than they are"
         if not lasts:
@@ -294,11 +306,21 @@ def try_out(
             reason = (
                 f"Of {len(outcomes)} candidates drawn and measured on a batch of yours, "
                 f"{best.name} keeps both signals most even."
+                if evens
+                else f"Of {len(outcomes)} candidates drawn and measured on a batch of yours, "
+                f"{best.name} brings the activations out of their flat ends."
             )
         if code != picked.assignment[item.variable][1]:
             reason += tuning
         out.append(replace(item, suggested=suggested, code=code, measured=figures, reason=reason))
     return [*weights.predicted_again(out, history, _variances(out, history.layers)), *others]
+
+
+def _is_steeper(after: Signals, before: Signals) -> bool:
+    """True if activations leave their flat ends, and nothing else is worse than it may be."""
+    even = max(after.forward, after.backward) <= depth.LOG_LIMIT and np.isfinite(after.cost)
+    unsaturated = after.saturation <= before.saturation - MARGIN
+    return bool(even and unsaturated and after.excess <= before.excess)
 
 
 def _otherwise(advice: Sequence[Advice], history: History, why: str, finite: bool) -> list[Advice]:
@@ -392,9 +414,17 @@ def _scatter(advice: Sequence[Advice], history: History) -> float:
 
 
 def figures_of(before: Signals, after: Signals) -> dict[str, float]:
-    """Before and after, as ratios of RMS; layers of equal units, where there were some."""
+    """Before and after, as ratios of RMS; layers of equal units, where there were some.
+
+    Where an activation works in its flat ends also the least mean of phi'(z)^2, relative to its
+    maximum.
+    """
     equal = {"equal_layers_before": before.equal, "equal_layers_after": after.equal}
     steep = {"sensitivity_before": before.sensitivity, "sensitivity_after": after.sensitivity}
+    flat = {
+        "slope_share_before": float(np.exp(-2.0 * before.saturation)),
+        "slope_share_after": float(np.exp(-2.0 * after.saturation)),
+    }
     return {
         "signal_ratio_before": _ratio(before.forward),
         "signal_ratio_after": _ratio(after.forward),
@@ -404,6 +434,7 @@ def figures_of(before: Signals, after: Signals) -> dict[str, float]:
         "loss_after": after.loss,
         **(equal if before.equal else {}),
         **(steep if max(before.sensitivity, after.sensitivity) > SENSITIVE else {}),
+        **(flat if before.saturation > MARGIN else {}),
     }
 
 

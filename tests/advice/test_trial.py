@@ -170,6 +170,37 @@ def test_what_does_not_help_is_not_advised():
     assert "none keeps the signals more even" in out[0].reason
 
 
+def test_what_helped_in_an_earlier_trial_stands_where_another_draw_does_not():
+    given = history(BAD)
+    model = model_of(given.layers)
+    earlier = try_out(model, advice_for(given), given, Measured(model, given, history(GOOD)))
+    assert earlier[0].measured is not None
+    bare = try_out(model, advice_for(given), given, Measured(model, given, given))
+    assert {item.kind for item in bare} == {"normalization"}
+    measure = Measured(model, given, given)
+    again = [dataclasses.replace(x, codes=("IW101", "IW501")) for x in advice_for(given)]
+    found = try_out(model, again, given, measure, earlier=earlier)
+    assert [item.code for item in found] == [item.code for item in earlier]
+    assert {item.codes for item in found} == {("IW101", "IW501")}
+
+
+@pytest.mark.parametrize(("std", "helps"), [(1.0, True), (8.0, False)])
+def test_weights_that_saturate_are_asked_for_slopes(std, helps):
+    """Both losses are far above a guess, so that the signals are no more even by the worst."""
+
+    def tanh(std):
+        seen = mlp_history(2, "tanh", std**2, width=WIDTH, rows=1)
+        return with_losses(seen, [100.0], trivial=2.3)
+
+    advice = [dataclasses.replace(item, codes=("IW302",)) for item in advice_for(tanh(8.0))]
+    model = model_of(tanh(8.0).layers)
+    found = try_out(model, advice, tanh(8.0), Measured(model, tanh(8.0), tanh(std)))
+    assert {item.kind for item in found} == {"initializer" if helps else "normalization"}
+    if helps:
+        figures = found[0].measured
+        assert figures["slope_share_before"] < 0.2 < figures["slope_share_after"]
+
+
 def with_activation(given, name):
     """The history of layers that have another activation."""
     layers = mlp_history(DEPTH, name, 1.0, width=WIDTH, rows=1).layers
