@@ -303,12 +303,12 @@ def try_out(
         suggested, code = best.assignment[item.variable]
         reason = item.reason
         if picked.assignment[item.variable][1] != item.code:
+            does = "keeps both signals most even"
+            if not evens:
+                does = "brings the activations out of their flat ends"
             reason = (
                 f"Of {len(outcomes)} candidates drawn and measured on a batch of yours, "
-                f"{best.name} keeps both signals most even."
-                if evens
-                else f"Of {len(outcomes)} candidates drawn and measured on a batch of yours, "
-                f"{best.name} brings the activations out of their flat ends."
+                f"{best.name} {does}."
             )
         if code != picked.assignment[item.variable][1]:
             reason += tuning

@@ -55,6 +55,20 @@ def small_model(optimizer="adam"):
     return model
 
 
+def drawn_anew(measured=None):
+    """Advice of an initializer."""
+    return Advice(
+        layer="only",
+        kind="initializer",
+        current=None,
+        suggested=keras.initializers.HeNormal(seed=0),
+        code="kernel_initializer=...",
+        reason="",
+        codes=("IW101",),
+        measured=measured,
+    )
+
+
 class Planned:
     """Stands in for measured steps: ``loss_of`` is asked for the loss they end with."""
 
@@ -208,15 +222,7 @@ def test_what_does_not_fit_is_answered_before_what_lowers_its_loss():
 
 @pytest.mark.parametrize(("after", "first"), [(0.5, "input_scale"), (2.2, "initializer")])
 def test_inputs_out_of_scale_come_before_weights_where_scaling_helps(after, first):
-    initializer = Advice(
-        layer="only",
-        kind="initializer",
-        current=None,
-        suggested=keras.initializers.HeNormal(seed=0),
-        code="kernel_initializer=...",
-        reason="",
-        codes=("IW101",),
-    )
+    initializer = drawn_anew()
     advice = [initializer, advised("input_scale", "", codes=("IW601",))]
     lab = Planned(lambda change: 2.3 if change is None else after)
     found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
@@ -234,16 +240,7 @@ def test_each_thing_is_tried_once():
 
 def test_no_copy_is_made_where_an_initializer_helps():
     lab = Planned(lambda change: 0.5)
-    initializer = Advice(
-        layer="only",
-        kind="initializer",
-        current=None,
-        suggested=keras.initializers.HeNormal(seed=0),
-        code="kernel_initializer=...",
-        reason="",
-        codes=("IW101",),
-        measured={"loss_before": 2.0, "loss_after": 1.0},
-    )
+    initializer = drawn_anew({"loss_before": 2.0, "loss_after": 1.0})
     advice = [initializer, advised("normalization", "BatchNormalization")]
     found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
     assert found == advice
