@@ -256,7 +256,7 @@ class ExplodingGradient:
                 **{f"{name}_rms": size for name, size in sizes.items()},
             },
             message=(
-                f"The gradient is {ratios[row]:.3g} times as large as the kernels it is of (norm "
+                f"The kernels' gradient is {ratios[row]:.3g} times as large as the kernels (norm "
                 f"{norm:.3g} at step {history.steps[row]}): it is in proportion to {data}."
             ),
         )
