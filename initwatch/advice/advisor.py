@@ -61,7 +61,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = {"IW601"} | follow("IW601")
         advice = [run.give_inputs(by_code["IW601"])]
         for code in by_data & answers:  # targets may be out of scale as well
-            advice += [x for x in run.scale_data(by_code[code]) if x.kind != "input_scale"]
+            advice += run.scale_data(by_code[code])
         given = tuple(sorted(answers))
         answer(answers, [replace(item, codes=given) for item in advice])
     if "IW204" in codes - answered:

@@ -117,7 +117,8 @@ class Alternatives:
             tried = self._known.get(key, _Tried(first, None))
             # what helps, what was not tried, what does not
             rank = (True, None, False).index(tried.helps)
-            rank = -1 if first.kind == "output_loss" and "IW602" in first.codes else rank
+            if _lies_before_weights(first, tried):
+                rank = -1
             known = tried.advice
             found += [
                 (
@@ -132,14 +133,8 @@ class Alternatives:
                 )
                 for item in group
             ]
-        # causes that lie before the weights
-        before = [
-            item
-            for rank, item in sorted(found, key=lambda pair: pair[0])
-            if rank < 0 or (rank == 0 and item.kind == "input_scale" and "IW601" in item.codes)
-        ]
-        others = [item for _, item in sorted(found, key=lambda pair: pair[0])]
-        others = [item for item in others if item not in before]
+        before = [item for rank, item in found if rank < 0]
+        others = [item for rank, item in sorted(found, key=lambda pair: pair[0]) if rank >= 0]
         rates = [item for item in others if item.kind == "learning_rate"]
         if rates and rates[0].measured is not None:
             # a rate that helps speaks for all that ask for another one
@@ -302,6 +297,13 @@ class Alternatives:
 
 class CannotTryError(Exception):
     """An advice cannot be rehearsed; says why."""
+
+
+def _lies_before_weights(item: Advice, tried: _Tried) -> bool:
+    """True for an output that does not fit, and for inputs out of scale where scaling helps."""
+    if item.kind == "output_loss":
+        return "IW602" in item.codes
+    return item.kind == "input_scale" and "IW601" in item.codes and bool(tried.helps)
 
 
 def _compared(item: Advice, before: _Outcome, after: _Outcome) -> _Tried:

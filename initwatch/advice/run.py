@@ -116,7 +116,7 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
     """Numbers that overflow, or came in with the data, with signals that are sound over depth."""
     evidence = finding.evidence
     outputs, weights = evidence.get("activation_non_finite"), evidence.get("weight_non_finite")
-    source = next((layer for layer in history.layers if layer.kernel is not None), None)
+    source = history.first_weights
     grown = diverged(history) and weights == 0
     if weights == 0 and not grown and source is not None:
         # the weights that met this batch were finite: what is not came with the batch
@@ -275,16 +275,18 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     """Output, loss and labels that belong together."""
     output = history.output
     if "examples_of_one_label" in finding.evidence:
-        advice = _mend_data("y", "labels", finding)
         return [
-            replace(
-                advice,
+            Advice(
+                layer="",
+                kind="data",
+                current="as given",
                 suggested="labels of more than one class",
                 code="assert np.unique(y).size > 1",
                 reason=(
                     "Under one label for all, a constant is the whole of what can be learned: look "
                     "at where the labels are read or made."
                 ),
+                codes=(finding.code,),
             )
         ]
     whole = bool(np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0))

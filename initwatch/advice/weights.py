@@ -455,7 +455,7 @@ def unsaturate(finding: Finding, history: History) -> list[Advice]:
         )
     if out:
         return out
-    first = next((layer for layer in history.layers if layer.kernel is not None), None)
+    first = history.first_weights
     if first is not None and first.signal in finding.layers:
         return [scale_input(finding, first.path)]
     return [

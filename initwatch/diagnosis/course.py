@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import History
 
+LONG = 100  # steps after which a run that learns is better than a guess
 MIN_POINTS = 20  # losses: fewer do not part a trend from the batches' noise
 # The loss of a batch is up to 5 % below that of its own constant guess at batch 32.
 NO_BETTER = 0.95
@@ -170,10 +171,11 @@ def below_zero(history: History) -> bool:
     return bool(np.median(newest) < -LEAST_NATS)
 
 
-def does_not_learn(history: History, course: Course | None, steps: int) -> bool:
+def does_not_learn(history: History, steps: int) -> bool:
     """True if the loss is lost, or no better than a known constant guess after ``steps`` steps."""
     if is_lost(history) or below_zero(history):
         return True
+    course = course_of(history)
     return course is not None and course.guess is not None and course.hurt and course.steps >= steps
 
 

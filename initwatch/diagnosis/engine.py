@@ -117,7 +117,7 @@ class Engine:
         """Most severe first; among equals causes before symptoms."""
         order = {code: i for i, code in enumerate(self._rules)}
         found = without_doubtful([self._as_it_stands(f) for f in self._found.values()])
-        found = without_doubt(found)
+        found = with_misfits(found)
         return sorted(
             with_causes(found), key=lambda f: (-SEVERITIES.index(f.severity), order[f.code])
         )
@@ -143,7 +143,7 @@ def without_doubtful(findings: Sequence[Finding]) -> list[Finding]:
     ]
 
 
-def without_doubt(findings: Sequence[Finding]) -> list[Finding]:
+def with_misfits(findings: Sequence[Finding]) -> list[Finding]:
     """A loss that stands still where a guess's is not known could have converged: not behind a
     misfit of output and labels, which keeps it from the labels.
     """

@@ -86,6 +86,11 @@ class History:
 
         return list(dict.fromkeys(map(owner, paths)))
 
+    @property
+    def first_weights(self) -> LayerSpec | None:
+        """The first layer with a kernel, in signal order; None without any."""
+        return next((layer for layer in self.layers if layer.kernel is not None), None)
+
     def layer_index(self, path: str) -> int:
         """Column of the layer ``path`` in statistics of layers."""
         return next(i for i, layer in enumerate(self.layers) if layer.path == path)

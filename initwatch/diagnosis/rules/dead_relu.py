@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of, does_not_learn
+from initwatch.diagnosis.course import LONG, does_not_learn
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, LayerSpec, Statistic
 
@@ -52,7 +52,7 @@ class DeadRelu:
         3.0, unit="binomial standard deviations", source="one layer in 700 by chance"
     )
     min_steps: int = 10
-    long: int = 100  # steps after which a run that learns is better than a guess
+    long: int = LONG
     min_steps_whole: int = 3
     min_examples: int = 64
 
@@ -65,8 +65,7 @@ class DeadRelu:
         if rows < self.min_steps_whole or history.examples < self.min_examples:
             return
         dead = history.last(Statistic.DEAD_FRACTION, 1)[0]
-        course = course_of(history)
-        hurt = does_not_learn(history, course, self.long)
+        hurt = does_not_learn(history, self.long)
         found: list[tuple[LayerSpec, float, float]] = []
         for layer, share in zip(history.layers, dead, strict=True):
             if layer.is_output or np.isnan(share):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
 from initwatch.diagnosis.causes import DATA_SCALE, GROWTH
-from initwatch.diagnosis.course import below_zero, course_of, does_not_learn, is_lost
+from initwatch.diagnosis.course import LONG, below_zero, course_of, does_not_learn, is_lost
 from initwatch.diagnosis.inputs import brought_to_size
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
@@ -39,8 +39,9 @@ class ExplodingGradient:
         in the first step, or in the last 3: by how many times its own size the loss would change
         if the kernel changed by its own size along the gradient. L is the loss with its
         penalties, or that of a constant guess if it is larger. Or, in a run whose loss is no
-        number any more or has risen to 1.5 times its start and a constant guess's, where the norm
-        of all gradients has grown a hundredfold since the first step. Or, in a run that is lost
+        number any more, is a cross-entropy below 0, or has risen to 1.5 times its start and a
+        constant guess's, where the norm of all gradients has grown a hundredfold since the first
+        step. Or, in a run that is lost
         or is no better than a constant guess after 100 steps, where inputs of an RMS above 10,
         or under a squared error such targets, make the norm of all kernels' gradients more than
         10 times that of the kernels.
@@ -108,7 +109,7 @@ class ExplodingGradient:
     window: int = depth.WINDOW
     recent: int = 3
     early: int = 10  # rows
-    long: int = 100  # steps after which a run that learns is better than a guess
+    long: int = LONG
 
     def abstains(self, history: History) -> str | None:
         """Neither over depth nor by its proportion can every gradient be judged."""
@@ -225,7 +226,7 @@ class ExplodingGradient:
         )
 
     def _of_data(self, history: History) -> Finding | None:
-        if not does_not_learn(history, course_of(history), self.long):
+        if not does_not_learn(history, self.long):
             return None
         sizes = {name: size for name, size in _data(history).items() if size > self.out_of_scale}
         columns = updates.kernels(history)
@@ -238,15 +239,15 @@ class ExplodingGradient:
         gradients = history.series[Statistic.GRADIENT_NORM][row, columns]
         norm = float(np.sqrt(np.nansum(np.square(gradients))))
         # inputs come in at the first kernel, what targets do is largest where the gradient is
-        layers = [history.variables[columns[int(np.argmax(np.nan_to_num(gradients)))]].layer]
-        if "inputs" in sizes:
-            layers = [layer.path for layer in history.layers if layer.kernel is not None][:1]
+        place = history.variables[columns[int(np.argmax(np.nan_to_num(gradients)))]].layer
+        if "inputs" in sizes and history.first_weights is not None:
+            place = history.first_weights.path
         data = " and ".join(f"{name} of an RMS of {size:.3g}" for name, size in sizes.items())
         return Finding(
             code=self.code,
             symptom=self.symptom,
             severity="warning",
-            layers=history.layers_of(layers),
+            layers=history.layers_of([place]),
             step=history.step,
             evidence={
                 DATA_SCALE: float(ratios[row]),

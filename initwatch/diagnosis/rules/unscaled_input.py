@@ -70,12 +70,12 @@ class UnscaledInput:
         large = size > self.largest
         course = course_of(history)
         hurt = is_hurt(history, course)
-        first = next((layer.path for layer in history.layers if layer.kernel is not None), None)
+        first = history.first_weights
         yield Finding(
             code=self.code,
             symptom=self.symptom,
             severity="info" if not hurt else "error" if empty else "warning",
-            layers=[first] if first else [],
+            layers=[first.path] if first else [],
             step=history.step,
             evidence={
                 "input_rms": size,

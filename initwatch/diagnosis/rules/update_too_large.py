@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import updates
-from initwatch.diagnosis.course import NO_BETTER, course_of
+from initwatch.diagnosis.course import LONG, NO_BETTER, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -59,7 +59,7 @@ class UpdateTooLarge:
     early: int = 5
     recent: int = 10
     min_losses: int = 20
-    long: int = 100  # steps after which a run that learns is better than a guess
+    long: int = LONG
 
     def check(self, history: History) -> Iterator[Finding]:
         if len(history.steps) < self.early:

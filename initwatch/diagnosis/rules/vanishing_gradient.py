@@ -60,8 +60,8 @@ class VanishingGradient:
 
     def check(self, history: History) -> Iterator[Finding]:
         gone = self._gone(history)
-        if gone:
-            yield self._nothing_left(history, gone)
+        if gone is not None:
+            yield gone
             return
         profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
         if profile is None or not depth.speaks(history):
@@ -86,37 +86,35 @@ class VanishingGradient:
             ),
         )
 
-    def _gone(self, history: History) -> list[str]:
-        """The trunk's layers at which no gradient arrives, if the first is among them."""
+    def _gone(self, history: History) -> Finding | None:
+        """Of the trunk's layers at which no gradient arrives, if the first is among them."""
         found = depth.at_zero(history, Statistic.DELTA_NORM, self.window_of_zeros)
         columns = depth.trunk_columns(history.layers)
         if found is None or not columns or not depth.speaks(history):
-            return []
+            return None
         zero, _ = found
         if zero[columns[0]]:
-            return [history.layers[i].path for i in columns if zero[i]]
-        return self._first_weights(history)
+            paths = [history.layers[i].path for i in columns if zero[i]]
+            return self._nothing_left(history, paths)
+        # of a ReLU layer that is dead as a whole delta says nothing: it is taken behind the ReLU
+        first = self._weights_without_gradient(history)
+        return self._nothing_left(history, [first], gradient_max_abs=0.0) if first else None
 
-    def _first_weights(self, history: History) -> list[str]:
-        """The trunk's first layer with weights, if none of them gets a gradient.
-
-        Of a ReLU layer that is dead as a whole delta says nothing: it is taken behind the ReLU.
-        """
+    def _weights_without_gradient(self, history: History) -> str | None:
+        """Path of the trunk's first layer with weights, if none of them gets a gradient."""
         found = depth.at_zero(history, Statistic.GRADIENT_MAX_ABS, self.window_of_zeros)
-        first = next((x for x in history.layers if x.kernel is not None), None)
+        first = history.first_weights
         if found is None or first is None or first.is_output or not first.trunk:
-            return []
+            return None
         zero, _ = found
         own = [i for i, variable in enumerate(history.variables) if variable.layer == first.path]
-        return [first.path] if own and all(zero[i] for i in own) else []
+        return first.path if own and all(zero[i] for i in own) else None
 
     def lets_go(self, finding: Finding) -> bool:
         """A layer that gets its gradient back is no longer cut off."""
         return "gradient_max_abs" in finding.evidence
 
-    def _nothing_left(self, history: History, layers: list[str]) -> Finding:
-        column = history.layer_index(layers[0])
-        behind = float(history.last(Statistic.DELTA_NORM, 1)[0, column])
+    def _nothing_left(self, history: History, layers: list[str], **evidence: float) -> Finding:
         return Finding(
             code=self.code,
             symptom=self.symptom,
@@ -128,7 +126,7 @@ class VanishingGradient:
                 "gradient_left_limit": 0.0,
                 "steps": self.window_of_zeros,
                 "layers_without": len(layers),
-                **({"gradient_max_abs": 0.0} if behind > 0.0 else {}),
+                **evidence,
             },
             message=(
                 f"Nothing is left of the gradient at {layers[0]}: it was exactly 0 in "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initwatch.diagnosis import depth, sensitivity, updates
-from initwatch.diagnosis.course import AT_GUESS, course_of
+from initwatch.diagnosis.course import AT_GUESS, LONG, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -58,7 +58,7 @@ class ZeroGradient:
         source="half of float32's last digit: the loss would be the same number",
     )
     window: int = 4  # steps: a zero-initialised branch needs two updates to open
-    long: int = 100  # steps after which a run that learns is better than a guess
+    long: int = LONG
 
     def check(self, history: History) -> Iterator[Finding]:
         found = self._exactly(history) or self._as_good_as(history)

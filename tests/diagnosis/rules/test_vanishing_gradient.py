@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
+import initwatch
 from initwatch.diagnosis.rules.vanishing_gradient import VanishingGradient
 from initwatch.records import Statistic
 from tests.diagnosis.histories import (
@@ -206,6 +208,23 @@ def test_a_first_layer_that_is_dead_as_a_whole_is_cut_off():
     assert RULE.lets_go(finding)
     assert finding_of(RULE, mlp_history(2, "relu", edit=kill_first, rows=3)) is None
     assert finding_of(RULE, mlp_history(2, "relu", rows=4)) is None
+
+
+def test_a_dead_activation_that_is_a_layer_of_its_own_is_let_go_too():
+    """The gradient at the kernel's own output is 0 there, behind the activation it is not."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    layers = keras.layers
+    dead = layers.Dense(8, bias_initializer=keras.initializers.Constant(-100.0), name="dead")
+    rest = [layers.ReLU(), layers.Dense(8, "tanh"), layers.Dense(1)]
+    model = keras.Sequential([keras.Input((8,)), dead, *rest], name="net")
+    model.compile("sgd", "mean_squared_error")
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, x.sum(axis=1), batch_size=32, verbose=0, callbacks=[watch])
+    assert watch.report.problems == []
+    (finding,) = [finding for finding in watch.report.findings if finding.code == "IW201"]
+    assert finding.layers == ["net/dead"]
+    assert RULE.lets_go(finding)
 
 
 def test_an_output_that_is_off_leaves_nothing_of_the_gradient():
