@@ -32,28 +32,36 @@ _TINY = 1e-37  # just above the smallest normal float32, 1.2e-38
 _SAFE = (1e-25, 1e37)
 
 
+# a sum of squares, and how many elements are not 0 (None: that was not counted)
+Proof = tuple[Tensor, Tensor | None]
+
+
 @dataclass(frozen=True)
 class Sums:
     """Sums of a tensor, or of some that are asked together.
 
     Attributes:
-        quick: from matrices to the fields and bool[] whether they can be trusted.
+        quick: from matrices to the fields, and what proves that they can be trusted.
         careful: from the same matrices to the fields, whatever is in them.
         taken: how many matrices that are.
     """
 
-    quick: Callable[..., tuple[list[Tensor], Tensor]]
+    quick: Callable[..., tuple[list[Tensor], list[Proof]]]
     careful: Callable[..., list[Tensor]]
     taken: int = 1
 
     def __call__(self, *matrices: Tensor) -> Tensor:
-        found, trusted = self.tried(*matrices)
-        return ops.cond(trusted, lambda: found, lambda: self.retaken(*matrices))
+        found, good = self.tried(*matrices)
+        # ``found`` is no branch of its own: TensorFlow would take its sums inside of that, last of
+        # all, when the tensor has left the caches
+        nothing = ops.zeros(found.shape, "float32")
+        other = ops.cond(good, lambda: nothing, lambda: self.retaken(*matrices))
+        return ops.where(good, found, other)
 
     def tried(self, *matrices: Tensor) -> tuple[Tensor, Tensor]:
         """The quick way: one vector, and whether it can be trusted."""
-        fields, trusted = self.quick(*matrices)
-        return ops.stack(fields), trusted
+        fields, proofs = self.quick(*matrices)
+        return ops.stack(fields), trusted(proofs)
 
     def retaken(self, *matrices: Tensor) -> Tensor:
         """The careful way: the same vector."""
@@ -73,11 +81,14 @@ def together(*parts: Sums) -> Sums:
             (part, matrices[end - part.taken : end]) for part, end in zip(parts, ends, strict=True)
         ]
 
-    def quick(*matrices: Tensor) -> tuple[list[Tensor], Tensor]:
-        found = [part.quick(*its) for part, its in shared(matrices)]
-        return [field for fields, _ in found for field in fields], ops.all(
-            ops.stack([trusted for _, trusted in found])
-        )
+    def quick(*matrices: Tensor) -> tuple[list[Tensor], list[Proof]]:
+        fields: list[Tensor] = []
+        proofs: list[Proof] = []
+        for part, its in shared(matrices):
+            found = part.quick(*its)
+            fields += found[0]
+            proofs += found[1]
+        return fields, proofs
 
     def careful(*matrices: Tensor) -> list[Tensor]:
         return [field for part, its in shared(matrices) for field in part.careful(*its)]
@@ -148,9 +159,18 @@ def shrunk(x: Tensor, scale: Tensor) -> Tensor:
     return x / ops.maximum(scale, _TINY)
 
 
-def is_safe(square: Tensor) -> Tensor:
-    """True if a sum of squares neither under- nor overflowed; never where one is not finite."""
-    return ops.logical_and(square > _SAFE[0], square < _SAFE[1])
+def trusted(proofs: list[Proof]) -> Tensor:
+    """True if no sum of squares under- or overflowed; never where an element is not finite.
+
+    That a tensor is 0 throughout is proven by what it counts: a NaN would be in the count. All are
+    judged at once, for what an operation takes by itself is more than it takes for one number.
+    """
+    squares = ops.stack([square for square, _ in proofs])
+    good = ops.logical_and(squares > _SAFE[0], squares < _SAFE[1])
+    counts = [ops.ones((), "float32") if others is None else others for _, others in proofs]
+    if any(others is not None for _, others in proofs):
+        good = ops.logical_or(good, ops.equal(ops.stack(counts), 0.0))
+    return ops.all(good)
 
 
 def sum_of_squares(x: Tensor) -> Tensor:
@@ -158,11 +178,11 @@ def sum_of_squares(x: Tensor) -> Tensor:
     return backends.current().sum_of_squares(x)
 
 
-def count_zeros(x: Tensor) -> Tensor:
-    """How many are exactly 0, as float32; to be trusted where all are finite."""
+def count_nonzero(x: Tensor) -> Tensor:
+    """How many are not 0, as float32; to be trusted where all are finite, else not 0."""
     if 0 in x.shape:
         return ops.zeros((), "float32")
-    return backends.current().count_zeros(x)
+    return backends.current().count_nonzero(x)
 
 
 def count_not_finite(x: Tensor) -> Tensor:
@@ -170,57 +190,57 @@ def count_not_finite(x: Tensor) -> Tensor:
     return count(ops.logical_not(ops.isfinite(x)))
 
 
-def _moments(x: Tensor, most: Tensor, zeros: Tensor) -> tuple[list[Tensor], Tensor]:
-    """size, scale, largest, sum, square, zeros, non_finite, as they are."""
-    square = sum_of_squares(x)
-    fields = [size_of(x), ops.ones_like(most), most, ops.sum(x), square, zeros]
-    # a safe sum of squares proves that all are finite, and so do two zeros: a NaN may be lost in
-    # a maximum, but not in a sum
-    zero = ops.logical_and(ops.equal(most, 0.0), ops.equal(square, 0.0))
-    return [*fields, ops.zeros_like(most)], ops.logical_or(is_safe(square), zero)
+def ends(x: Tensor) -> tuple[Tensor, Tensor]:
+    """max(x) and min(x); -inf and inf if there is no element."""
+    if 0 in x.shape:
+        return ops.full((), -math.inf, "float32"), ops.full((), math.inf, "float32")
+    return ops.max(x), ops.min(x)
+
+
+def _moments(x: Tensor, others: Tensor, *more: Tensor) -> tuple[list[Tensor], list[Proof]]:
+    """The fields of ``layout.MOMENTS``, as they are, and more; ``others`` are not 0."""
+    square, size = sum_of_squares(x), size_of(x)
+    fields = [size, ops.ones((), "float32"), ops.sum(x), square, size - others]
+    return [*fields, ops.zeros((), "float32"), *more], [(square, others)]
 
 
 def _scaled_moments(x: Tensor) -> list[Tensor]:
-    """The fields of ``_moments``; sum and square are of x / max|x|."""
-    most = largest(x)
-    y = shrunk(x, most)
+    """The fields of ``layout.MOMENTS``; sum and square are of x / max|x|."""
+    scale = largest(x)
+    y = shrunk(x, scale)
     zeros = count(ops.equal(x, 0.0))
-    return [size_of(x), most, most, ops.sum(y), sum_of_squares(y), zeros, count_not_finite(x)]
+    return [size_of(x), scale, ops.sum(y), sum_of_squares(y), zeros, count_not_finite(x)]
 
 
-def _spread(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest difference between two units, one a column (-1: there is but one), and max|x|."""
-    if 0 in x.shape:
-        return -ops.ones((), "float32"), ops.zeros((), "float32")
-    if x.shape[1] == 1:
-        return -ops.ones((), "float32"), largest(x)
+def _spread(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ends, and the largest difference between two units, one a column (-1: there is but one)."""
+    if 0 in x.shape or x.shape[1] == 1:
+        return *ends(x), -ops.ones((), "float32")
     high, low = ops.max(x, axis=1), ops.min(x, axis=1)
     spread = ops.max(high - low)
     if x.shape[1] is None:
         spread = ops.where(ops.shape(x)[1] > 1, spread, -1.0)
-    return spread, ops.maximum(ops.max(high), -ops.min(low))
+    return ops.max(high), ops.min(low), spread
 
 
-def _quick_weight(x: Tensor) -> tuple[list[Tensor], Tensor]:
-    spread, most = _spread(x)
-    fields, trusted = _moments(x, most, count_zeros(x))
-    return [*fields, spread], trusted
+def _quick_weight(x: Tensor) -> tuple[list[Tensor], list[Proof]]:
+    return _moments(x, count_nonzero(x), *_spread(x))
 
 
-def _quick_gradient(x: Tensor) -> tuple[list[Tensor], Tensor]:
-    return _moments(x, largest(x), count_zeros(x))
+def _quick_gradient(x: Tensor) -> tuple[list[Tensor], list[Proof]]:
+    return _moments(x, count_nonzero(x), *ends(x))
 
 
-# moments of a variable, and its spread
-weight_sums = Sums(_quick_weight, lambda x: [*_scaled_moments(x), _spread(x)[0]])
+# moments of a variable, its ends and its spread
+weight_sums = Sums(_quick_weight, lambda x: [*_scaled_moments(x), *_spread(x)])
 
-# moments
-gradient_sums = Sums(_quick_gradient, _scaled_moments)
+# moments and ends
+gradient_sums = Sums(_quick_gradient, lambda x: [*_scaled_moments(x), *ends(x)])
 
 
-def _quick_square(x: Tensor) -> tuple[list[Tensor], Tensor]:
+def _quick_square(x: Tensor) -> tuple[list[Tensor], list[Proof]]:
     square = sum_of_squares(x)
-    return [size_of(x), ops.ones_like(square), square], is_safe(square)
+    return [size_of(x), ops.ones((), "float32"), square], [(square, None)]
 
 
 def _scaled_square(x: Tensor) -> list[Tensor]:
@@ -228,9 +248,9 @@ def _scaled_square(x: Tensor) -> list[Tensor]:
     return [size_of(x), scale, sum_of_squares(shrunk(x, scale))]
 
 
-def _quick_delta(x: Tensor) -> tuple[list[Tensor], Tensor]:
-    fields, trusted = _quick_square(x)
-    return [*fields, ops.zeros_like(fields[0])], trusted
+def _quick_delta(x: Tensor) -> tuple[list[Tensor], list[Proof]]:
+    fields, proofs = _quick_square(x)
+    return [*fields, ops.zeros((), "float32")], proofs
 
 
 # size, scale, square
@@ -249,7 +269,7 @@ delta_sums = Sums(_quick_delta, lambda x: [*_scaled_square(x), count_not_finite(
 
 @cache
 def label_sums(low: float, high: float) -> Sums:
-    """The sums of labels: moments, range, whole numbers, and what is out of reach.
+    """The sums of labels: moments, ends, whole numbers, and what is out of reach.
 
     Args:
         low: smallest value that the model's output can take.
@@ -258,14 +278,14 @@ def label_sums(low: float, high: float) -> Sums:
 
     def others(y: Tensor, scale: Tensor) -> list[Tensor]:
         excess = sum_of_squares(shrunk(y - ops.clip(y, low, high), scale))
-        return [ops.min(y), ops.max(y), count(ops.equal(ops.floor(y), y)), excess]
+        return [count(ops.equal(ops.floor(y), y)), excess]
 
-    def quick(y: Tensor) -> tuple[list[Tensor], Tensor]:
-        fields, trusted = _quick_gradient(y)
-        return [*fields, *others(y, ops.ones((), "float32"))], trusted
+    def quick(y: Tensor) -> tuple[list[Tensor], list[Proof]]:
+        fields, proofs = _quick_gradient(y)
+        return [*fields, *others(y, ops.ones((), "float32"))], proofs
 
     def careful(y: Tensor) -> list[Tensor]:
-        return [*_scaled_moments(y), *others(y, largest(y))]
+        return [*_scaled_moments(y), *ends(y), *others(y, largest(y))]
 
     return Sums(quick, careful)
 
@@ -289,14 +309,11 @@ def activation_sums(slope: SlopeOfOutput | None, rectifies: bool = False) -> Sum
     def slopes(x: Tensor) -> Tensor:
         return -ops.ones((), "float32") if slope is None else sum_of_squares(slope(x))
 
-    def quick(x: Tensor, some: Tensor) -> tuple[list[Tensor], Tensor]:
-        zeros = count_zeros(x)
-        if slope is step_function and rectifies and 0 not in x.shape:
-            # what is not 0 has the slope 1, and nothing lies below
-            fields, trusted = _moments(x, ops.maximum(ops.max(x), 0.0), zeros)
-            return [*fields, fields[0] - zeros, *cosines(some)], trusted
-        fields, trusted = _moments(x, largest(x), zeros)
-        return [*fields, slopes(x), *cosines(some)], trusted
+    def quick(x: Tensor, some: Tensor) -> tuple[list[Tensor], list[Proof]]:
+        others = count_nonzero(x)
+        # of what is rectified, that which is not 0 has the slope 1
+        known = slope is step_function and rectifies
+        return _moments(x, others, others if known else slopes(x), *cosines(some))
 
     def careful(x: Tensor, some: Tensor) -> list[Tensor]:
         return [*_scaled_moments(x), slopes(x), *cosines(some)]

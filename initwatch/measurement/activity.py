@@ -1,5 +1,6 @@
 """Which units were ever positive, over many batches."""
 
+import itertools
 from collections import deque
 
 import numpy as np
@@ -48,19 +49,19 @@ class Activity:
 
     def dead_fractions(self, layout: Layout) -> NDArray[np.float64]:
         """float64[layers]: share of units never positive, NaN for layers that do not rectify."""
-        out = np.full(layout.layers, np.nan)
         if not self._seen:
-            return out
-        span = list(self._seen)[-self._span :]
-        ever = np.any([seen for seen in span if len(seen) == len(span[-1])], axis=0)
-        merged: dict[int, NDArray[np.bool_]] = {}
-        at = 0
-        for layer, units in layout.activity:
-            part = ever[at : at + units]
-            at += units
-            # a layer called twice: a unit lives if it is positive in either call
-            known = merged.get(layer)
-            merged[layer] = part if known is None else known | part
-        for layer, part in merged.items():
-            out[layer] = 1.0 - float(np.mean(part)) if len(part) else np.nan
-        return out
+            return np.full(layout.layers, np.nan)
+        newest = self._seen[-1]
+        ever = newest.copy()
+        for seen in itertools.islice(reversed(self._seen), 1, self._span):
+            if len(seen) == len(newest):
+                ever |= seen
+        places, owners = layout.units
+        # a layer called twice: a unit lives if it is positive in either call
+        alive = np.zeros(len(owners))
+        alive[places[ever]] = 1.0
+        units = np.bincount(owners, minlength=layout.layers)
+        living = np.bincount(owners, alive, minlength=layout.layers)
+        with np.errstate(invalid="ignore"):
+            dead: NDArray[np.float64] = 1.0 - living / units
+        return dead

@@ -33,21 +33,22 @@ class Source(StrEnum):
     LABEL = "label"
 
 
-# In this order in the row. ``largest`` is max|x|. ``slope`` (sum of phi'(z)^2) and ``spread``
-# (largest difference between units) are -1 where they do not apply. Of labels, ``whole`` counts
-# whole numbers and ``excess`` sums the squares of ((y - nearest value the output can take) /
-# scale). Of activations, ``cosines`` sums the cosines between the outputs of ``pairs`` of
-# examples.
-MOMENTS = ("size", "scale", "largest", "sum", "square", "zeros", "non_finite")
+# In this order in the row. ``high`` and ``low`` are the largest and the smallest value. ``slope``
+# (sum of phi'(z)^2) and ``spread`` (largest difference between units) are -1 where they do not
+# apply. Of labels, ``whole`` counts whole numbers and ``excess`` sums the squares of ((y - nearest
+# value the output can take) / scale). Of activations, ``cosines`` sums the cosines between the
+# outputs of ``pairs`` of examples.
+MOMENTS = ("size", "scale", "sum", "square", "zeros", "non_finite")
+ENDS = ("high", "low")
 FIELDS: dict[Source, tuple[str, ...]] = {
-    Source.WEIGHT: (*MOMENTS, "spread"),
-    Source.GRADIENT: MOMENTS,
+    Source.WEIGHT: (*MOMENTS, *ENDS, "spread"),
+    Source.GRADIENT: (*MOMENTS, *ENDS),
     Source.CLIPPED: ("size", "scale", "square"),
     Source.UPDATE: ("size", "scale", "square"),
     Source.ACTIVATION: (*MOMENTS, "slope", "cosines", "pairs"),
     Source.DELTA: ("size", "scale", "square", "non_finite"),
-    Source.INPUT: MOMENTS,
-    Source.LABEL: (*MOMENTS, "low", "high", "whole", "excess"),
+    Source.INPUT: (*MOMENTS, *ENDS),
+    Source.LABEL: (*MOMENTS, *ENDS, "whole", "excess"),
 }
 
 
@@ -114,7 +115,24 @@ class Layout:
             places[source] = Place(unique, owners, starts[:, None] + np.arange(len(FIELDS[source])))
         return places
 
-    @property
+    @cached_property
     def activity_width(self) -> int:
         """Length of the accompanying bool vector."""
         return sum(units for _, units in self.activity)
+
+    @cached_property
+    def units(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Of the bool vector, which unit each place is of; and of each unit, its layer's index.
+
+        A layer called twice has each of its units in two places.
+        """
+        begins: dict[int, int] = {}
+        places: list[NDArray[np.intp]] = []
+        owners: list[NDArray[np.intp]] = []
+        for layer, units in self.activity:
+            if layer not in begins:
+                begins[layer] = sum(map(len, owners))
+                owners.append(np.full(units, layer, dtype=np.intp))
+            places.append(begins[layer] + np.arange(units))
+        nothing = [np.zeros(0, np.intp)]
+        return np.concatenate(places or nothing), np.concatenate(owners or nothing)

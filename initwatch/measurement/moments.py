@@ -57,7 +57,7 @@ def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
     for name, values in sums.items():
         if name == "scale":
             continue
-        if name in ("low", "high", "largest"):
+        if name in ("low", "high"):
             end = np.minimum if name == "low" else np.maximum
             out[name] = np.full(n, np.inf if name == "low" else -np.inf)
             end.at(out[name], owners, values)
@@ -92,11 +92,18 @@ def std(sums: dict[str, Float]) -> Float:
     return root
 
 
+def largest(sums: dict[str, Float]) -> Float:
+    """max|x|; 0 for no element."""
+    most: Float = np.maximum(np.maximum(sums["high"], -sums["low"]), 0.0)
+    return most
+
+
 def relative_spread(sums: dict[str, Float]) -> Float:
     """Largest difference between two units over max|w|; NaN where there are no units."""
     spread = sums["spread"]
     # an all-zero kernel has no spread
-    found = np.where(sums["largest"] > 0.0, spread / sums["largest"], spread)
+    most = largest(sums)
+    found = np.where(most > 0.0, spread / most, spread)
     return np.where(spread < 0.0, np.nan, found)
 
 
@@ -117,18 +124,19 @@ def statistics_of(
             Statistic.WEIGHT_MEAN: mean(sums),
             Statistic.WEIGHT_STD: std(sums),
             Statistic.WEIGHT_RMS: rms(sums),
-            Statistic.WEIGHT_MAX_ABS: sums["largest"],
+            Statistic.WEIGHT_MAX_ABS: largest(sums),
             Statistic.WEIGHT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.WEIGHT_NON_FINITE: sums["non_finite"],
             Statistic.WEIGHT_UNIT_SPREAD: relative_spread(sums),
         }
     if source is Source.GRADIENT:
+        gradient = rms(sums) / loss_scale
         return {
             Statistic.GRADIENT_MEAN: mean(sums) / loss_scale,
             Statistic.GRADIENT_STD: std(sums) / loss_scale,
-            Statistic.GRADIENT_RMS: rms(sums) / loss_scale,
-            Statistic.GRADIENT_NORM: rms(sums) * np.sqrt(size) / loss_scale,
-            Statistic.GRADIENT_MAX_ABS: sums["largest"] / loss_scale,
+            Statistic.GRADIENT_RMS: gradient,
+            Statistic.GRADIENT_NORM: gradient * np.sqrt(size),
+            Statistic.GRADIENT_MAX_ABS: largest(sums) / loss_scale,
             Statistic.GRADIENT_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.GRADIENT_NON_FINITE: sums["non_finite"],
         }
@@ -137,7 +145,7 @@ def statistics_of(
             Statistic.INPUT_MEAN: mean(sums),
             Statistic.INPUT_STD: std(sums),
             Statistic.INPUT_RMS: rms(sums),
-            Statistic.INPUT_MAX_ABS: sums["largest"],
+            Statistic.INPUT_MAX_ABS: largest(sums),
             Statistic.INPUT_NON_FINITE: sums["non_finite"],
         }
     if source is Source.LABEL:
@@ -160,7 +168,6 @@ def statistics_of(
             Statistic.ACTIVATION_MEAN: mean(sums),
             Statistic.ACTIVATION_STD: std(sums),
             Statistic.ACTIVATION_RMS: rms(sums),
-            Statistic.ACTIVATION_MAX_ABS: sums["largest"],
             Statistic.ACTIVATION_ZERO_FRACTION: sums["zeros"] / size,
             Statistic.ACTIVATION_NON_FINITE: sums["non_finite"],
             Statistic.ACTIVATION_SLOPE: np.where(slope >= 0.0, slope / size, np.nan),
@@ -198,7 +205,7 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
     values: dict[Statistic, Float] = {}
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         for source, place in layout.places.items():
-            sums = dict(zip(FIELDS[source], numbers[place.columns].T, strict=True))
+            sums = dict(zip(FIELDS[source], numbers[place.columns.T], strict=True))
             if len(place.subjects) < len(place.owners):
                 sums = merged(place, sums)
             per_example = np.zeros(len(place.subjects))
@@ -206,8 +213,10 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
                 per_example = np.array(outputs, dtype=np.float64)[place.subjects]
             found = statistics_of(source, sums, per_example, head["loss_scale"])
             for statistic, value in found.items():
-                values[statistic] = np.full(sizes[statistic.subject], np.nan)
-                values[statistic][place.subjects] = value
+                values[statistic] = value
+                if len(value) < sizes[statistic.subject]:
+                    values[statistic] = np.full(sizes[statistic.subject], np.nan)
+                    values[statistic][place.subjects] = value
     return Measurement(
         step=int(head["step_high"]) * STEP_BASE + int(head["step_low"]),
         values=values,

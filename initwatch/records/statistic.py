@@ -38,7 +38,6 @@ class Statistic(StrEnum):
     ACTIVATION_MEAN = "activation_mean"
     ACTIVATION_STD = "activation_std"
     ACTIVATION_RMS = "activation_rms"
-    ACTIVATION_MAX_ABS = "activation_max_abs"
     ACTIVATION_ZERO_FRACTION = "activation_zero_fraction"
     ACTIVATION_NON_FINITE = "activation_non_finite"
     ACTIVATION_SLOPE = "activation_slope"
@@ -111,7 +110,6 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.ACTIVATION_MEAN: (_L, "mean of the layer's output over batch and units"),
     Statistic.ACTIVATION_STD: (_L, "standard deviation of the layer's output"),
     Statistic.ACTIVATION_RMS: (_L, "root mean square of the layer's output"),
-    Statistic.ACTIVATION_MAX_ABS: (_L, "largest magnitude in the layer's output"),
     Statistic.ACTIVATION_ZERO_FRACTION: (_L, "share of the layer's outputs that are exactly 0"),
     Statistic.ACTIVATION_NON_FINITE: (_L, "number of the layer's outputs that are not finite"),
     Statistic.ACTIVATION_SLOPE: (_L, "mean of phi'(z)^2 over batch and units"),

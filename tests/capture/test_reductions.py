@@ -6,6 +6,7 @@ from keras import ops
 
 from initwatch.capture import backends, reductions
 from initwatch.measurement.layout import FIELDS, Source
+from initwatch.measurement.moments import largest
 
 
 def sums_of(source, reduction, *arrays, columns=None):
@@ -14,7 +15,10 @@ def sums_of(source, reduction, *arrays, columns=None):
     found = ops.convert_to_numpy(backends.current().each(reduction, [matrices])[1])
     plain = ops.convert_to_numpy(reduction(*matrices))
     assert np.allclose(found, plain, rtol=1e-5, equal_nan=True)
-    return dict(zip(FIELDS[source], found.astype(np.float64).tolist(), strict=True))
+    sums = dict(zip(FIELDS[source], found.astype(np.float64).tolist(), strict=True))
+    if "high" in sums:
+        sums["largest"] = float(largest(sums))
+    return sums
 
 
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e25])
@@ -131,7 +135,6 @@ def test_rectified_outputs_are_summed_as_any_others(size):
         found = dict(
             zip(names, ops.convert_to_numpy(sums(matrix, some)).astype(np.float64), strict=True)
         )
-        assert found["largest"] == x.max()
         assert found["zeros"] == np.sum(x == 0.0)
         assert found["slope"] == np.sum(x > 0.0)
         rms = found["scale"] * np.sqrt(found["square"] / x.size)

@@ -87,7 +87,6 @@ def of_layer(output, delta, slope):
         Statistic.ACTIVATION_MEAN: output.mean(),
         Statistic.ACTIVATION_STD: output.std(),
         Statistic.ACTIVATION_RMS: rms(output),
-        Statistic.ACTIVATION_MAX_ABS: np.abs(output).max(),
         Statistic.ACTIVATION_ZERO_FRACTION: np.mean(output == 0.0),
         Statistic.ACTIVATION_NON_FINITE: 0.0,
         Statistic.ACTIVATION_SLOPE: np.mean(slope**2),

@@ -14,7 +14,7 @@ def test_width_is_the_header_and_the_fields_of_each_group():
         layers=3,
         variables=1,
     )
-    assert layout.width == 10 + (8 + 7 + 3 + 10 + 4)
+    assert layout.width == 10 + (9 + 8 + 3 + 9 + 4)
     assert layout.activity_width == 12
     assert Layout((), (), 0, 0).width == len(HEADER)
     assert Layout((), (), 0, 0).activity_width == 0

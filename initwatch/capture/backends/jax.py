@@ -341,8 +341,8 @@ class JaxBackend:
     def sum_of_squares(self, x: Any) -> Any:
         return jnp.sum(jnp.square(x))
 
-    def count_zeros(self, x: Any) -> Any:
-        return jnp.sum(x == 0.0, dtype="float32")
+    def count_nonzero(self, x: Any) -> Any:
+        return jnp.sum(x != 0.0, dtype="float32")
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return [i for group in alike(arguments, STACKED) for i in group]

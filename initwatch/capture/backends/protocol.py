@@ -219,8 +219,11 @@ class Backend(Protocol):
     def sum_of_squares(self, x: Any) -> Any:
         """sum(x^2) of a float32 tensor, in one pass over it where the backend can."""
 
-    def count_zeros(self, x: Any) -> Any:
-        """How many elements of a float32 tensor are exactly 0, as float32, if all are finite."""
+    def count_nonzero(self, x: Any) -> Any:
+        """How many elements of a float32 tensor are not 0, as float32, if all are finite.
+
+        Never 0 where one is not.
+        """
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         """The order in which ``each`` gives out what it is asked for: indices of arguments."""

@@ -58,6 +58,7 @@ MOVES = frozenset(["Identity", "IdentityN", "Reshape", "StopGradient"])
 FUSING = frozenset("Relu Relu6 Elu LeakyRelu Tanh Sigmoid AddV2 Add AddN BiasAdd".split())
 
 OWN = "of_initwatch"  # marks variables that are ours
+TAKEN_AGAIN = "_taken_again_by_initwatch"  # of a tensor in our own graph, see ``apart``
 
 # Stateful operations whose doings are undone by putting the values of variables back. Printing,
 # Python functions, tables and summaries are not among them.
@@ -682,9 +683,14 @@ class TensorFlowBackend:
         operation = source.op
         if operation.type not in REGROUPED or all(map(self._reads_only, _readers(source))):
             return x
-        # taken again from what went into it, where the optimizer does not look
-        inputs = [self._ungrouped(value, operation.type) for value in operation.inputs]
-        result = self._operation(operation.type, len(inputs), source.dtype)(*inputs)
+        # along a residual trunk one sum is in the next: each is taken again once
+        result = getattr(source, TAKEN_AGAIN, None)
+        if result is None:
+            # from what went into it, where the optimizer does not look
+            inputs = [self._ungrouped(value, operation.type) for value in operation.inputs]
+            result = self._operation(operation.type, len(inputs), source.dtype)(*inputs)
+            if result.graph is source.graph:
+                setattr(source, TAKEN_AGAIN, result)
         return tf.reshape(result, tf.shape(x)) if x is not source else result
 
     def _reads_only(self, operation: Any) -> bool:
@@ -728,9 +734,9 @@ class TensorFlowBackend:
         # half the sum; reduce_sum(square(x)) writes the squares first
         return tf.reduce_sum(tf.square(x)) if self._vectorized else 2.0 * tf.nn.l2_loss(x)
 
-    def count_zeros(self, x: Any) -> Any:
+    def count_nonzero(self, x: Any) -> Any:
         # a comparison's bools would be written, cast and written again before they are summed
-        return tf.cast(tf.size(x), tf.float32) - self.sum_of_squares(tf.sign(x))
+        return self.sum_of_squares(tf.sign(x))
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return [i for group in alike(arguments, STACKED) for i in group]

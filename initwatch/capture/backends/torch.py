@@ -352,8 +352,8 @@ class TorchBackend:
         # many dot products at a time are slower than one after the other
         return torch.dot(flat, flat) if flat.numel() > STACKED else flat.square().sum()
 
-    def count_zeros(self, x: Any) -> Any:
-        return (x.numel() - torch.count_nonzero(x)).to(torch.float32)
+    def count_nonzero(self, x: Any) -> Any:
+        return torch.count_nonzero(x).to(torch.float32)
 
     def order(self, arguments: list[tuple[Any, ...]]) -> list[int]:
         return [i for group in alike(arguments, STACKED) for i in group]
