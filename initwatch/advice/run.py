@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from initwatch.advice.weights import rectify, scale_input
+from initwatch.advice.weights import mend_signal, rectify, scale_input
+from initwatch.diagnosis.stack import plain_stack
 from initwatch.records import Advice, Finding, History, LayerSpec, Statistic
 from initwatch.records.training import Training
 
@@ -127,6 +128,9 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
         if outputs == 0:
             return [_mend_data("y", "labels", finding)]
     if finding.step == int(history.steps[0]):
+        stack = plain_stack(history)
+        if stack is not None and not np.isfinite(stack.theory.log_forward):
+            return mend_signal([finding], history, (finding.code,))  # by theory too
         path = finding.layers[0] if finding.layers else ""
         return [scale_input(finding, path)]
     doubt = " (unless the data holds NaN in places: np.isfinite(x).all() tells)"

@@ -232,15 +232,18 @@ def _change_activation(stack: PlainStack, best: Candidate, codes: tuple[str, ...
     """For stacks that no initializer mends: every layer needs the change."""
     name = stack.activation.name
     chi = mean_square_slope(stack.activation.function, stack.theory.q[0])
+    left = _left(best.stack.log_backward)
+    what = f"with the best one the gradient left at the input is {left:.1e}"
+    if not np.isfinite(best.stack.log_forward):
+        what = "with each the signal grows beyond all numbers"
     reason = (
-        f"No initializer mends {stack.depth} layers of {name}: with the best one the "
-        f"gradient left at the input is {_left(best.stack.log_backward):.1e}; E[phi'(z)^2] is "
+        f"No initializer mends {stack.depth} layers of {name}: {what}; E[phi'(z)^2] is "
         f"{chi:.2g} a layer. ReLU with He weights keeps it at 1 (He et al. 2015, eq. 10)."
     )
     paths = list(dict.fromkeys(layer.path for layer in stack.layers))
     predicted = {
         "gradient_left_before": _left(stack.theory.log_backward),
-        "gradient_left_best_initializer": _left(best.stack.log_backward),
+        "gradient_left_best_initializer": left,
         "gradient_left_after": 1.0,
     }
     keep = f"Or keep {name} and normalise in front of it in every layer (Ioffe & Szegedy 2015)."

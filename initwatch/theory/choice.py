@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from initwatch.records.layer import ActivationFunction
-from initwatch.theory.propagation import DEPTH_SCALES, Stack, propagate_from_one
+from initwatch.theory.propagation import DEPTH_SCALES, Stack, propagate, propagate_from_one
 from initwatch.theory.quadrature import expectation, mean_square, mean_square_slope
 
 # The textbook match of an activation is preferred to any other family unless that one leaves
@@ -23,6 +25,12 @@ MAX_MEAN_SHARE = 0.5
 _RECTIFIERS = "relu relu6 leaky_relu prelu elu gelu silu swish softplus mish hard_swish hard_silu"
 TEXTBOOK = dict.fromkeys(_RECTIFIERS.split(), "he") | {"selu": "lecun"}
 TEXTBOOK |= dict.fromkeys("tanh sigmoid hard_sigmoid softsign linear".split(), "glorot")
+
+
+# The variance of a computed scale is a fixed point of one layer. Where that repels, as with the
+# exponential, whose map is q -> sigma_w^2 exp(2 q), the variance stays there for no real input: with
+# one of twice the assumed variance it is beyond all numbers after four layers.
+OTHER_INPUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ def candidates(
 
     Textbook families, and two whose scale is computed from the stack's activation (the first
     that is not linear): the one that keeps the forward variance at q = 1, and the one that
-    keeps the backward one.
+    keeps the backward one, where that holds for other inputs too.
 
     Args:
         fans: (fan_in, fan_out) of each layer.
@@ -93,6 +101,8 @@ def candidates(
             sigma_w2(*member, *pair) * factor
             for member, pair, factor in zip(members, fans, factors, strict=True)
         ]
+        if family == "computed" and not _bears(OTHER_INPUT, variances, activations):
+            continue
         stack = propagate_from_one(variances, activations)  # the same start for all
         found.append(Candidate(family, scale, stack, tuple(members)))
     match = TEXTBOOK.get(name)
@@ -101,3 +111,9 @@ def candidates(
         return candidate.stack.distortion + (0.0 if candidate.name == match else PREFERENCE)
 
     return sorted(found, key=cost)
+
+
+def _bears(q: float, sigma_w2: Sequence[float], activations: Sequence[ActivationFunction]) -> bool:
+    """True if the signal stays finite from a first pre-activation of variance ``q``."""
+    none = [0.0] * len(sigma_w2)
+    return bool(np.isfinite(propagate(q / sigma_w2[0], sigma_w2, none, activations).q[-1]))

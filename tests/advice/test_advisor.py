@@ -524,9 +524,10 @@ def change_rate_of(code, rate="0.01"):
     )
 
 
-def test_an_activation_that_overflows_whatever_the_weights_is_exchanged():
+@pytest.mark.parametrize("width", [5, 24])
+def test_an_activation_that_overflows_whatever_the_weights_is_exchanged(width):
     """Data and weights are sound, and so is the first layer's output."""
-    hidden = [layers.Dense(24, activation="exponential", name=f"hidden_{i}") for i in range(9)]
+    hidden = [layers.Dense(width, activation="exponential", name=f"hidden_{i}") for i in range(9)]
     _, report = run(hidden)
     assert "IW203" in {finding.code for finding in report.findings}
     first = report.advice[0]

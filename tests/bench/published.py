@@ -4,11 +4,13 @@
 
 The folder holds ``build.py`` (``load_cases``, ``build``, ``data``, ``fit_epochs``) and
 ``truth.json`` (``reinit_helps`` of each case, ``alarm``, and the accuracies that textbook weights
-gave). Each case is trained with ``InitWatch``. Where another initializer is known to help, the
-model is built again, ``reinitialize(model, report)`` is called and it is trained once more: it
-learns if it gains 80 % of what the least of the truth's runs with other initializers gains. Where
-no kernel's initializer is known to help, the first advice should be of another kind, or for the
-biases and mend it; a healthy one should get none.
+gave). Each case is trained with ``InitWatch``; its advice is what was last advised in the run, also
+where that was taken back because the run learned in spite of it. Where another initializer is known
+to help, the model is built again, ``reinitialize(model, report)`` is called with the report of that
+moment and it is trained once more: it learns if it gains 80 % of what the least of the truth's runs
+with other initializers gains. Where no kernel's initializer is known to help, the first advice
+should be of another kind, or for the biases and mend it; a healthy one should have none at the end
+(``taken_back`` tells whether it had any before).
 """
 
 import argparse
@@ -16,38 +18,63 @@ import json
 import sys
 from pathlib import Path
 
+import keras
+
 import initwatch
 
 SHARE = 0.8
 MENDED = 0.2  # gained in accuracy where the truth knows of no initializer of kernels that helps
 
 
+class LastAdvice(keras.callbacks.Callback):
+    """The newest report of a watch that had advice, None if none had."""
+
+    def __init__(self, watch):
+        super().__init__()
+        self.watch = watch
+        self.report = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.look()
+
+    def on_train_end(self, logs=None):
+        self.look()
+
+    def look(self):
+        report = self.watch.report
+        if report.advice:
+            self.report = report
+
+
 def accuracy(build, case, report=None):
-    """(accuracy at the end, the watch) of one training."""
+    """(accuracy at the end, report at the end, report with the last advice) of one training."""
     model = build.build(case, 0)
     if report is not None:
         initwatch.reinitialize(model, report)
     watch = initwatch.InitWatch(console=False)
+    advised = LastAdvice(watch)
     x, y = build.data(case, 0)
-    callbacks = [watch] if report is None else []
+    callbacks = [watch, advised] if report is None else []
     done = model.fit(
         x, y, case["batch_size"], build.fit_epochs(case), verbose=0, callbacks=callbacks
     )
-    return done.history["accuracy"][-1], watch
+    if report is not None:
+        return done.history["accuracy"][-1], None, None
+    return done.history["accuracy"][-1], watch.report, advised.report or watch.report
 
 
 def outcome(build, case, truth):
-    plain, watch = accuracy(build, case)
-    report = watch.report
+    plain, ended, report = accuracy(build, case)
     given = [item for item in report.advice if item.kind == "initializer"]
     found = {
         "reinit_helps": truth.get("reinit_helps"),
         "healthy": truth["alarm"] == "must_not",
-        "findings": sorted(f.code for f in report.findings if f.severity != "info"),
+        "findings": sorted(f.code for f in ended.findings if f.severity != "info"),
+        "taken_back": bool(report.advice) and not ended.advice,
         "kinds": list(dict.fromkeys(item.kind for item in report.advice)),
         "measured": sorted({item.kind for item in report.advice if item.measured is not None}),
         "accuracy": [round(plain, 4)],
-        "problems": report.problems,
+        "problems": ended.problems,
     }
     biases = bool(given) and all(item.code.startswith("bias_initializer=") for item in given)
     if found["reinit_helps"] or (found["reinit_helps"] is False and biases):
@@ -70,7 +97,7 @@ def wanted(truth, plain):
 
 def right(found):
     if found["healthy"]:
-        return not found["kinds"]
+        return found["taken_back"] or not found["kinds"]
     if "wanted" in found:
         return found["accuracy"][-1] >= found["wanted"]
     return bool(found["kinds"]) and found["kinds"][0] != "initializer"

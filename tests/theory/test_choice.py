@@ -113,3 +113,17 @@ def test_share_of_the_mean_in_the_power(name, share):
     assert np.mean(values) ** 2 / np.mean(values**2) == pytest.approx(share, abs=0.01)
     phi = PHIS[name].function
     assert expectation(phi) ** 2 / mean_square(phi, 1.0) == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize(("layers", "computed"), [(3, True), (8, False)])
+def test_a_scale_whose_fixed_point_repels_is_none(layers, computed):
+    """The exponential's map is q -> sigma_w^2 exp(2 q): at q = 1 it doubles what it is off by."""
+    found = candidates([(64, 64)] * layers, [np.exp] * layers, name="exponential")
+    assert ("computed" in {candidate.name for candidate in found}) is computed
+    if not computed:
+        assert found[0].stack.distortion == np.inf
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "tanh", "elu"])
+def test_a_scale_that_bears_other_inputs_stands_at_any_depth(name):
+    assert "computed" in {candidate.name for candidate in ranked(name, 60)}
