@@ -28,8 +28,8 @@ TEXTBOOK |= dict.fromkeys("tanh sigmoid hard_sigmoid softsign linear".split(), "
 
 
 # The variance of a computed scale is a fixed point of one layer. Where that repels, as with the
-# exponential, whose map is q -> sigma_w^2 exp(2 q), the variance stays there for no real input: with
-# one of twice the assumed variance it is beyond all numbers after four layers.
+# exponential, whose map is q -> sigma_w^2 exp(2 q), the variance stays there for no real input:
+# with one of twice the assumed variance it is beyond all numbers after four layers.
 OTHER_INPUT = 2.0
 
 
