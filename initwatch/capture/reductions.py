@@ -144,13 +144,18 @@ def count(condition: Tensor) -> Tensor:
     return ops.sum(ops.cast(condition, "float32"))
 
 
+def ends(x: Tensor) -> tuple[Tensor, Tensor]:
+    """max(x) and min(x); -inf and inf if there is no element."""
+    if 0 in x.shape:
+        return ops.full((), -math.inf, "float32"), ops.full((), math.inf, "float32")
+    return ops.max(x), ops.min(x)
+
+
 def largest(x: Tensor) -> Tensor:
     """max|x|; 0 if there is no element."""
-    if 0 in x.shape:
-        return ops.zeros((), "float32")
     # not of |x|: that would be a tensor of its own to write and read
-    found = ops.maximum(ops.max(x), -ops.min(x))
-    # where the shape is not known in advance, the largest of no element is -inf
+    high, low = ends(x)
+    found = ops.maximum(high, -low)
     return ops.where(found < 0.0, 0.0, found)
 
 
@@ -167,8 +172,8 @@ def trusted(proofs: list[Proof]) -> Tensor:
     """
     squares = ops.stack([square for square, _ in proofs])
     good = ops.logical_and(squares > _SAFE[0], squares < _SAFE[1])
-    counts = [ops.ones((), "float32") if others is None else others for _, others in proofs]
     if any(others is not None for _, others in proofs):
+        counts = [ops.ones((), "float32") if others is None else others for _, others in proofs]
         good = ops.logical_or(good, ops.equal(ops.stack(counts), 0.0))
     return ops.all(good)
 
@@ -188,13 +193,6 @@ def count_nonzero(x: Tensor) -> Tensor:
 def count_not_finite(x: Tensor) -> Tensor:
     """How many are NaN or infinite."""
     return count(ops.logical_not(ops.isfinite(x)))
-
-
-def ends(x: Tensor) -> tuple[Tensor, Tensor]:
-    """max(x) and min(x); -inf and inf if there is no element."""
-    if 0 in x.shape:
-        return ops.full((), -math.inf, "float32"), ops.full((), math.inf, "float32")
-    return ops.max(x), ops.min(x)
 
 
 def _moments(x: Tensor, others: Tensor, *more: Tensor) -> tuple[list[Tensor], list[Proof]]:

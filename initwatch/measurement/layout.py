@@ -124,15 +124,15 @@ class Layout:
     def units(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Of the bool vector, which unit each place is of; and of each unit, its layer's index.
 
-        A layer called twice has each of its units in two places.
+        A layer called twice has each of its units in two places, if both calls have as many.
         """
-        begins: dict[int, int] = {}
+        begins: dict[tuple[int, int], int] = {}
         places: list[NDArray[np.intp]] = []
         owners: list[NDArray[np.intp]] = []
         for layer, units in self.activity:
-            if layer not in begins:
-                begins[layer] = sum(map(len, owners))
+            if (layer, units) not in begins:
+                begins[layer, units] = sum(map(len, owners))
                 owners.append(np.full(units, layer, dtype=np.intp))
-            places.append(begins[layer] + np.arange(units))
+            places.append(begins[layer, units] + np.arange(units))
         nothing = [np.zeros(0, np.intp)]
         return np.concatenate(places or nothing), np.concatenate(owners or nothing)

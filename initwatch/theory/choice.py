@@ -31,6 +31,9 @@ TEXTBOOK |= dict.fromkeys("tanh sigmoid hard_sigmoid softsign linear".split(), "
 # exponential, whose map is q -> sigma_w^2 exp(2 q), the variance stays there for no real input:
 # with one of twice the assumed variance it is beyond all numbers after four layers.
 OTHER_INPUT = 2.0
+FEW_LAYERS = (
+    16  # what grows beyond all numbers does so within them: its logarithm doubles, or worse
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +118,6 @@ def candidates(
 
 def _bears(q: float, sigma_w2: Sequence[float], activations: Sequence[ActivationFunction]) -> bool:
     """True if the signal stays finite from a first pre-activation of variance ``q``."""
-    none = [0.0] * len(sigma_w2)
-    return bool(np.isfinite(propagate(q / sigma_w2[0], sigma_w2, none, activations).q[-1]))
+    few = sigma_w2[:FEW_LAYERS]
+    course = propagate(q / few[0], few, [0.0] * len(few), activations[:FEW_LAYERS])
+    return bool(np.isfinite(course.q[-1]))

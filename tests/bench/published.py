@@ -46,25 +46,22 @@ class LastAdvice(keras.callbacks.Callback):
             self.report = report
 
 
-def accuracy(build, case, report=None):
-    """(accuracy at the end, report at the end, report with the last advice) of one training."""
-    model = build.build(case, 0)
-    if report is not None:
-        initwatch.reinitialize(model, report)
-    watch = initwatch.InitWatch(console=False)
-    advised = LastAdvice(watch)
+def trained(build, case, model, callbacks=()):
+    """Accuracy at the end."""
     x, y = build.data(case, 0)
-    callbacks = [watch, advised] if report is None else []
     done = model.fit(
-        x, y, case["batch_size"], build.fit_epochs(case), verbose=0, callbacks=callbacks
+        x, y, case["batch_size"], build.fit_epochs(case), verbose=0, callbacks=list(callbacks)
     )
-    if report is not None:
-        return done.history["accuracy"][-1], None, None
-    return done.history["accuracy"][-1], watch.report, advised.report or watch.report
+    return done.history["accuracy"][-1]
 
 
 def outcome(build, case, truth):
-    plain, ended, report = accuracy(build, case)
+    model = build.build(case, 0)
+    watch = initwatch.InitWatch(console=False)
+    advised = LastAdvice(watch)
+    plain = trained(build, case, model, [watch, advised])
+    ended = watch.report
+    report = advised.report or ended
     given = [item for item in report.advice if item.kind == "initializer"]
     found = {
         "reinit_helps": truth.get("reinit_helps"),
@@ -79,7 +76,11 @@ def outcome(build, case, truth):
     biases = bool(given) and all(item.code.startswith("bias_initializer=") for item in given)
     if found["reinit_helps"] or (found["reinit_helps"] is False and biases):
         found["wanted"] = wanted(truth, plain)
-        mended = accuracy(build, case, report)[0] if given else plain
+        mended = plain
+        if given:
+            model = build.build(case, 0)
+            initwatch.reinitialize(model, report)
+            mended = trained(build, case, model)
         found["accuracy"].append(round(mended, 4))
     return found
 

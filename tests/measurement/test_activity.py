@@ -48,6 +48,13 @@ def test_a_layer_called_twice_lives_if_either_call_does():
     assert dead == pytest.approx([1.0 / 3.0])
 
 
+def test_a_layer_called_at_two_widths_has_the_units_of_both():
+    activity = Activity()
+    activity.add(units(True, False, True, False, False, False), 8)
+    dead = activity.dead_fractions(layout((0, 2), (0, 3), (1, 1), layers=2))
+    assert dead == pytest.approx([3.0 / 5.0, 1.0])
+
+
 def test_a_unit_that_dies_late_is_seen():
     activity = Activity(block=4, blocks=2)
     for _ in range(8):
