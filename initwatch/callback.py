@@ -166,6 +166,10 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         if self._conducts and self._watch is not None:
             self._watch.epoch()
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._conducts and self._watch is not None:
+            self._watch.epoch_over((logs or {}).get("loss"))
+
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._arms and self._watch is not None:
             self._watch.arm()

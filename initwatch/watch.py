@@ -14,8 +14,8 @@ from initwatch.advice.advisor import advise
 from initwatch.advice.alternatives import Alternatives, Change
 from initwatch.advice.reinitialize import inner_optimizer
 from initwatch.advice.trial import try_out
-from initwatch.capture.labels import loss_name
 from initwatch.capture.session import Sample, Session
+from initwatch.capture.targets import facts_of
 from initwatch.diagnosis.engine import Engine
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults, NotReadyError, UnsupportedError
@@ -27,7 +27,7 @@ from initwatch.outlets.console import ConsoleOutlet
 from initwatch.outlets.outlet import Outlet
 from initwatch.records import Advice, Finding, History, Reinitialized, Report, Subject
 from initwatch.records.training import Training
-from initwatch.records.update import Histogram, Update
+from initwatch.records.update import Histogram, Update, Withdrawn
 from initwatch.schedule import Agenda, Schedule
 
 # Steps of an audit: a zero-initialised residual branch passes its first gradient on at the third.
@@ -63,6 +63,7 @@ class Watch:
         self._faults = Faults(self._tell)
         self._rules = rules
         self._engine = Engine(rules, self._faults)
+        self._withdrawn: list[Withdrawn] = []  # told before, and not yet taken back aloud
         self._session: Session | None = None
         self._recorder: Recorder | None = None
         self._advice: list[Advice] = []
@@ -93,6 +94,7 @@ class Watch:
             the session of this fit, None if there is nothing that can be observed.
         """
         self._model = model
+        self._engine.patient = not self.menders
         try:
             reusable = earlier is not None and not earlier.broken and earlier.serves(model, whole)
             self._session = earlier if reusable else Session(model, whole)
@@ -139,6 +141,11 @@ class Watch:
         # asked now: between the batches of an epoch JAX's variables have no values
         with self._faults.contained("advice", "it may name another optimizer or rate."):
             self._training = training_of(self._model)
+
+    def epoch_over(self, loss: Any) -> None:
+        """An epoch has ended, with the mean loss that Keras reports, None if there is none."""
+        if self._recorder is not None and isinstance(loss, (int, float)):
+            self._recorder.add_epoch(float(loss))
 
     def arm(self) -> None:
         """A batch begins."""
@@ -280,9 +287,10 @@ class Watch:
             changed: the trial has made other advice of it: the others are told of that.
         """
         news, self._unsaid = self._unsaid, []
-        if not news or self._recorder is None:
+        withdrawn, self._withdrawn = self._withdrawn, []
+        if not (news or withdrawn) or self._recorder is None:
             return
-        update = self._update(news=tuple(news), tried=True)
+        update = self._update(news=tuple(news), tried=True, withdrawn=tuple(withdrawn))
         for outlet in self.outlets:
             if outlet.waits or changed:
                 with self._contained(outlet):
@@ -297,7 +305,7 @@ class Watch:
             past = replace(finding, severity="info", state="recovered", last_step=step, cause="")
             self._past.append(past)
         self._emit(self._update(changes=tuple(changes)))
-        self._engine = Engine(self._rules, self._faults)
+        self._engine = Engine(self._rules, self._faults, patient=not self.menders)
         self._recorder = None
         self._advice, self._proposed, self._tried = [], [], []
         self._alternatives = None
@@ -319,10 +327,10 @@ class Watch:
         found: list[Finding] = []
         with self._faults.contained("rules", "no further diagnosis in this run."):
             found = self._engine.judge(history)
+            self._withdrawn += self._engine.withdrawn()
         if found:
             with self._faults.contained("advice", "findings come without advice."):
-                active = [f for f in self._engine.findings if f.state == "active"]
-                proposed = advise(active, history, self._training)
+                proposed = advise(self._engine.active, history, self._training)
                 known = _same(self._proposed, proposed)
                 self._advice = _answering(self._tried, proposed) if known else proposed
                 self._untried = not known and bool(proposed)
@@ -459,9 +467,17 @@ def _histogram(group: Group, values: Any) -> Histogram:
     return Histogram(quantity, subject, group.subject, low, high, values[2:])
 
 
+def _only(loss: Any) -> Any:
+    """The loss of a model with one output."""
+    losses = list(loss.values()) if isinstance(loss, dict) else loss
+    if isinstance(losses, (list, tuple)):
+        return losses[0] if len(losses) == 1 else None
+    return losses
+
+
 def training_of(model: keras.Model) -> Training:
     """The compiled optimizer and loss as advice needs them."""
-    loss = loss_name(getattr(model, "loss", None))
+    loss = facts_of(_only(getattr(model, "loss", None))).name or None
     optimizer = getattr(model, "optimizer", None)
     optimizer = inner_optimizer(optimizer)
     if optimizer is None:

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from initwatch.capture.backends.protocol import Backend, Origins
+from initwatch.capture.targets import Target, of_own_step, targets_of
 from initwatch.errors import Faults
 
 LOST = "the statistics of this run are incomplete."
@@ -86,7 +87,10 @@ class Observer:
         self.calls: list[Call] = []
         self.applied: list[Applied] = []
         self.loss: Any = None
-        self.labels: tuple[Any, Any, Any] | None = None
+        self.targets: list[Target] = []
+        self.predicted: list[Any] = []  # what each call of the model itself returned
+        self.reported: list[Any] = []  # losses that the user's own step hands to its metrics
+        self.scales_loss = False  # ``optimizer.scale_loss`` has been called
         self.inputs: list[Any] = []  # tensors of the batch's x
         self.penalties: list[Any] = []  # scalars that regularizers and add_loss put in the loss
         self.prediction_origins: Origins | None = None
@@ -212,15 +216,72 @@ class Observer:
                     names = ("x", "y", "y_pred", "sample_weight")
                     given = {**dict(zip(names, args, strict=False)), **kwargs}
                     self.loss = loss
-                    self.labels = (given.get("y"), given.get("y_pred"), given.get("sample_weight"))
+                    told = (given.get("y"), given.get("y_pred"), given.get("sample_weight"))
+                    self.targets = targets_of(self.model, *told)
                     batch = keras.tree.flatten(given.get("x"))
                     # a loop may hand over NumPy's arrays as they are
-                    told = (x for x in batch if self._backend.is_tensor(x) or type(x) is np.ndarray)
-                    self.inputs = list(told)
+                    self.inputs = [x for x in batch if self._is_array(x)]
                     self.prediction_origins = self._origins_of_all(given.get("y_pred"))
             return loss
 
         return compute_loss
+
+    def _is_array(self, x: Any) -> bool:
+        # a loop may hand over NumPy's arrays as they are
+        return self._backend.is_tensor(x) or type(x) is np.ndarray
+
+    def watched_model(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in for the model's own ``call`` in a ``train_step`` of the user's."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            predicted = original(*args, **kwargs)
+            if self.is_here():
+                with self.faults.contained("capture", LOST):
+                    self.predicted.append(predicted)
+            return predicted
+
+        return call
+
+    def watched_metric(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in for ``update_state`` of a metric that keeps the mean of a loss."""
+
+        def update_state(values: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.is_here() and self._backend.is_tensor(values) and len(values.shape) == 0:
+                self.reported.append(values)
+            return original(values, *args, **kwargs)
+
+        return update_state
+
+    def watched_scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What stands in for ``scale_loss`` of an optimizer that divides its gradients again."""
+
+        def scale_loss(loss: Any) -> Any:
+            self.scales_loss = True
+            return original(loss)
+
+        return scale_loss
+
+    def learn_own_step(self, data: Any, logs: Any) -> None:
+        """Fills in what a ``train_step`` without ``compute_loss`` showed.
+
+        Args:
+            data: the batch that it was given.
+            logs: what it returned.
+        """
+        if self.loss is not None or self.targets:
+            return
+        self.targets = of_own_step(data, self.predicted, self._backend.is_tensor)
+        if self.targets:
+            self.prediction_origins = self._origins_of_all([t.prediction for t in self.targets])
+        if not self.inputs:
+            x = data[0] if isinstance(data, (tuple, list)) and data else data
+            self.inputs = [leaf for leaf in keras.tree.flatten(x) if self._is_array(leaf)]
+        if len(self.reported) == 1:
+            self.loss = self.reported[0]
+        elif not self.reported and isinstance(logs, dict):
+            told: Any = logs.get("loss")
+            if self._backend.is_tensor(told) and len(told.shape) == 0:
+                self.loss = told
 
     def watched_penalty(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """What stands in for ``_aggregate_additional_loss``: a regularizer's share of the loss."""
@@ -280,6 +341,13 @@ class Shadows:
         for layer in watched_layers(model):
             self._shadow(layer, "call", watched_call(layer))
         self._shadow(model, "compute_loss", Observer.watched_loss)
+        if not is_stock(model):
+            self._shadow(model, "call", Observer.watched_model)
+            for metric in _loss_metrics(model):
+                self._shadow(metric, "update_state", Observer.watched_metric)
+        for optimizer in optimizers_of(model):
+            if hasattr(optimizer, "dynamic_scale"):
+                self._shadow(optimizer, "scale_loss", Observer.watched_scaling)
         if hasattr(model, "_aggregate_additional_loss"):
             self._shadow(model, "_aggregate_additional_loss", Observer.watched_penalty)
         for owner, name, make in backend.shadows(observer):
@@ -328,6 +396,13 @@ def watched_layers(model: keras.Model) -> list[Any]:
         for layer in layers
         if id(layer) not in inner and not isinstance(layer, keras.layers.InputLayer)
     ]
+
+
+def _loss_metrics(model: keras.Model) -> list[Any]:
+    """Metrics of the user's own that keep the mean of the whole loss."""
+    own = [m for m in model.metrics if type(m) is keras.metrics.Mean and m.name.endswith("loss")]
+    whole = [m for m in own if m.name in ("loss", "total_loss")]
+    return whole or (own if len(own) == 1 else [])
 
 
 def is_stock(model: keras.Model) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 
 from initwatch.capture.activations import own_function
 from initwatch.capture.backends.protocol import Backend
-from initwatch.capture.observer import Observer
+from initwatch.capture.observer import Observer, is_stock
+from initwatch.capture.targets import facts_of
+from initwatch.capture.topology import kernels_of
 from initwatch.records.output import Output
 
 _INF = math.inf
@@ -42,31 +44,68 @@ _PASSING: tuple[type, ...] = (
 
 
 def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, str]) -> Output:
-    """The model's prediction and its loss; an ``Output`` without either where there are several.
+    """The model's prediction and its loss; neither where there are several outputs.
 
     Args:
         observer: what one step showed.
         backend: whose tensors these are.
         paths: id(layer) -> its path.
     """
-    given, seen = observer.labels, observer.loss is not None
-    if given is None or not hasattr(given[1], "shape"):
-        return Output(loss_seen=seen)
-    loss, from_logits = _loss(getattr(observer.model, "loss", None))
-    units = given[1].shape[-1] if len(given[1].shape) > 1 else 1
+    targets = [target for target in observer.targets if target.comparable]
+    everywhere = Output(
+        loss_seen=observer.loss is not None,
+        labels_seen=bool(targets),
+        weighted=any(t.weight is not None or t.mask is not None for t in targets),
+        own_step=not is_stock(observer.model),
+        loss_scale_forgotten=_forgets_scale(observer),
+    )
+    if len(targets) != 1:
+        return everywhere
+    target = targets[0]
+    facts = facts_of(target.loss)
     layer, activation = _last(observer)
     low, high = _RANGES.get(activation, (-_INF, _INF))
-    return Output(
+    shape = target.prediction.shape
+    return replace(
+        everywhere,
         layer=paths.get(id(layer), ""),
         activation=activation,
-        units=int(units or 0),
+        units=int((shape[-1] if len(shape) > 1 else 1) or 0),
         low=low,
         high=high,
-        loss=loss,
-        from_logits=from_logits,
-        logits_read=backend.logits_of(given[1]) is not None,
-        loss_seen=seen,
+        loss=facts.name,
+        from_logits=facts.from_logits,
+        logits_read=backend.logits_of(target.prediction) is not None,
+        label_rank=len(target.y.shape),
+        rank=len(shape),
+        softmaxes=_softmaxes(observer),
     )
+
+
+def _forgets_scale(observer: Observer) -> bool:
+    """True if the optimizer divides gradients by a scale that the loss was not multiplied by."""
+    scaled = any(applied.loss_scale is not None for applied in observer.applied)
+    return scaled and not observer.scales_loss
+
+
+def _softmaxes(observer: Observer) -> int:
+    """How many softmaxes stand one behind the other at the end of the model."""
+    origins, count = observer.prediction_origins, 0
+    operations: Collection[str] = () if origins is None else origins.operations
+    while origins is not None and len(origins.known) == 1:
+        if set(operations) - {"Softmax"}:
+            return count
+        count += len(operations)
+        call = observer.calls[next(iter(origins.known))]
+        own = own_function(call.layer)
+        if own is not None and own[0] == "softmax":
+            count += 1
+            if kernels_of(call.layer):
+                return count + int("Softmax" in call.between)
+        elif not isinstance(call.layer, _PASSING):
+            return count
+        origins, operations = call.origins, call.between
+    return count
 
 
 def _last(observer: Observer) -> tuple[Any, str]:
@@ -84,25 +123,3 @@ def _last(observer: Observer) -> tuple[Any, str]:
             return call.layer, own[0] if own is not None else ""
         origins = call.origins
     return None, ""
-
-
-def _loss(loss: Any) -> tuple[str, bool]:
-    """(canonical name of a compiled loss, whether it takes logits); "" if it is not Keras's."""
-    if isinstance(loss, dict):
-        loss = list(loss.values())
-    if isinstance(loss, (list, tuple)):
-        loss = loss[0] if len(loss) == 1 else None
-    if isinstance(loss, str):
-        try:
-            loss = keras.losses.get(loss)
-        except ValueError:
-            return "", False
-    if isinstance(loss, keras.losses.Loss):
-        if not type(loss).__module__.startswith("keras."):
-            return "", False
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(loss).__name__).lower()
-        kept = getattr(loss, "_fn_kwargs", {}).get("from_logits", False)
-        return name, bool(getattr(loss, "from_logits", kept))
-    if getattr(loss, "__module__", "").startswith("keras."):
-        return str(getattr(loss, "__name__", "")), False
-    return "", False

@@ -26,6 +26,7 @@ Reduction = Callable[..., Tensor]  # a function, or Sums
 
 HISTOGRAM_BINS = 30  # as many as TensorBoard draws by default
 HISTOGRAM_WIDTH = HISTOGRAM_BINS + 2  # lowest, highest, counts
+SOME = 4096  # weights whose updates are held against their gradients
 EXAMPLES = 4  # of which cosines are taken: six pairs
 _TINY = 1e-37  # just above the smallest normal float32, 1.2e-38
 # sums of squares in between lost nothing: what of 1e8 elements fell below 1.2e-38 is below 1e-29
@@ -107,6 +108,16 @@ def matrix(x: Tensor, columns: int | None = None) -> Tensor:
         known = len(x.shape) > 0 and x.shape[-1]
         columns = int(x.shape[-1]) if known else 1
     return ops.reshape(as_float32(x), (-1, columns))
+
+
+def some_rows(x: Tensor, columns: int) -> Tensor:
+    """The first rows of a matrix, ``SOME`` elements or one row."""
+    return x[: max(1, SOME // columns)]
+
+
+def as_they_are(row: Tensor) -> Tensor:
+    """The fields of float32[1, fields] that were worked out before."""
+    return ops.reshape(row, (-1,))
 
 
 def alike(arguments: list[tuple[Tensor, ...]], most: int) -> list[list[int]]:
@@ -261,17 +272,26 @@ update_sums = Sums(
     taken=2,
 )
 
+def _signs(before: Tensor, after: Tensor, gradient: Tensor) -> list[Tensor]:
+    both = ops.sign(before - after) * ops.sign(gradient)
+    return [ops.sum(both), count_nonzero(both)]
+
+
+# against, signs
+descent_sums = Sums(lambda *its: (_signs(*its), []), lambda *its: _signs(*its), taken=3)
+
 # size, scale, square, non_finite
 delta_sums = Sums(_quick_delta, lambda x: [*_scaled_square(x), count_not_finite(x)])
 
 
 @cache
-def label_sums(low: float, high: float) -> Sums:
+def label_sums(low: float, high: float, some: bool = False) -> Sums:
     """The sums of labels: moments, ends, whole numbers, and what is out of reach.
 
     Args:
         low: smallest value that the model's output can take.
         high: largest such value.
+        some: they are of some of the labels: those for which a second matrix, of 1 and 0, has a 1.
     """
 
     def others(y: Tensor, scale: Tensor) -> list[Tensor]:
@@ -285,6 +305,31 @@ def label_sums(low: float, high: float) -> Sums:
     def careful(y: Tensor) -> list[Tensor]:
         return [*_scaled_moments(y), *ends(y), *others(y, largest(y))]
 
+    def of_some(careful: bool) -> Callable[[Tensor, Tensor], list[Tensor]]:
+        def sums(y: Tensor, counts: Tensor) -> list[Tensor]:
+            """What does not count is 0 in every sum."""
+            y = ops.where(counts > 0.0, y, 0.0)
+            left_out = ops.sum(1.0 - counts)
+            scale = largest(y) if careful else ops.ones((), "float32")
+            if careful:
+                size, _, total, square, zeros, bad = _scaled_moments(y)
+            else:
+                (size, _, total, square, zeros, bad), _ = _moments(y, count_nonzero(y))
+            high_end = ops.max(ops.where(counts > 0.0, y, -math.inf))
+            low_end = ops.min(ops.where(counts > 0.0, y, math.inf))
+            whole = count(ops.logical_and(ops.equal(ops.floor(y), y), counts > 0.0))
+            excess = ops.where(counts > 0.0, y - ops.clip(y, low, high), 0.0)
+            moments = [size - left_out, scale, total, square, zeros - left_out, bad]
+            return [*moments, high_end, low_end, whole, sum_of_squares(shrunk(excess, scale))]
+
+        return sums
+
+    if some:
+        return Sums(
+            lambda y, counts: (of_some(False)(y, counts), [(sum_of_squares(y * counts), None)]),
+            of_some(True),
+            taken=2,
+        )
     return Sums(quick, careful)
 
 

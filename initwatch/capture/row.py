@@ -10,11 +10,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from initwatch.capture import labels, reductions
+from initwatch.capture import labels, predictions, reductions
 from initwatch.capture.backends.protocol import Backend
 from initwatch.capture.observer import Applied, Call, Observer
 from initwatch.capture.outputs import describe_output
 from initwatch.capture.reductions import SlopeOfOutput, Sums, together
+from initwatch.capture.targets import Target, facts_of
 from initwatch.capture.topology import unique_layers
 from initwatch.measurement.layout import STEP_BASE, Group, Layout, Source
 from initwatch.records.layer import VariableSpec
@@ -104,10 +105,11 @@ def build_row(
     for i, x in enumerate(inputs):
         asked.add(Source.INPUT, i, reductions.gradient_sums, reductions.matrix(x))
     output = describe_output(observer, backend, paths)
-    y: Any = observer.labels[0] if observer.labels is not None else None
-    if hasattr(y, "shape") and math.prod(d or 1 for d in y.shape) > 0:
-        told = reductions.matrix(backend.of_all_examples(y))
-        asked.add(Source.LABEL, 0, reductions.label_sums(output.low, output.high), told)
+    told = [_Told(target, observer, backend) for target in observer.targets if target.comparable]
+    if len(told) == 1:
+        told[0].ask_for_labels(asked, output)
+    for i, each in enumerate(told):
+        asked.add_as_it_is(Source.OUTPUT, i, each.compared(output))
     for applied in observer.applied:
         _add_applied(applied, variables, units, backend, asked)
     sums, groups = asked.sums(backend)
@@ -119,10 +121,12 @@ def build_row(
         activity = [activity[i] for i in order]
     drawn = [(tensor,) for tensor in asked.drawn]
     return Row(
-        layout=Layout(tuple(groups), tuple(activity), len(layers), len(variables), len(inputs)),
+        layout=Layout(
+            tuple(groups), tuple(activity), len(layers), len(variables), len(inputs), len(told)
+        ),
         layers=layers,
         variables=variables,
-        sums=ops.concatenate([ops.stack(_header(observer, backend, output)), sums]),
+        sums=ops.concatenate([ops.stack(_header(observer, told, output)), sums]),
         active=active,
         histograms=lambda: backend.each(reductions.histogram, drawn)[1],
         histogram_groups=tuple(asked.drawn_groups[i] for i in backend.order(drawn)),
@@ -138,10 +142,15 @@ class _Asked:
         self.drawn: list[Tensor] = []
         self.drawn_groups: list[Group] = []
         # what is reduced alike
-        self._alike: dict[Sums, list[tuple[list[Group], tuple[Tensor, ...]]]] = {}
+        self._alike: dict[reductions.Reduction, list[tuple[list[Group], tuple[Tensor, ...]]]] = {}
 
     def add(self, source: Source, subject: int, sums: Sums, *matrices: Tensor) -> None:
         self.add_together([(source, sums, matrices)], subject)
+
+    def add_as_it_is(self, source: Source, subject: int, fields: Tensor) -> None:
+        """A group whose fields were worked out before: float32[fields]."""
+        groups = [Group(source, subject)]
+        self._alike.setdefault(reductions.as_they_are, []).append((groups, (fields[None],)))
 
     def add_together(self, parts: list[_Part], subject: int) -> None:
         """Several groups of one subject, summed in one call."""
@@ -180,7 +189,7 @@ def is_readable(backend: Backend, call: Call) -> bool:
     return not backend.may_be_fused(call.output)
 
 
-def _header(observer: Observer, backend: Backend, output: Output) -> list[Tensor]:
+def _header(observer: Observer, told: list[_Told], output: Output) -> list[Tensor]:
     """The fields of ``measurement.layout.HEADER``."""
     applied = observer.applied[0]
     unknown = ops.convert_to_tensor(float("nan"), "float32")
@@ -195,7 +204,7 @@ def _header(observer: Observer, backend: Backend, output: Output) -> list[Tensor
     penalty = sum((reductions.as_float32(x) for x in observer.penalties), ops.zeros_like(skipped))
     # without a compiled loss, what was added is all there is
     has_penalty = bool(observer.penalties) and getattr(observer.model, "loss", None) is not None
-    trivial, errors, trivial_errors = _against_labels(observer, backend, output, unknown)
+    trivial, errors, trivial_errors = _against_labels(observer, told, output, unknown)
     return [
         ops.cast(step // STEP_BASE, "float32"),
         ops.cast(step % STEP_BASE, "float32"),
@@ -218,31 +227,132 @@ def _examples(observer: Observer) -> Tensor:
 
 
 def _against_labels(
-    observer: Observer, backend: Backend, output: Output, unknown: Tensor
+    observer: Observer, told: list[_Told], output: Output, unknown: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss of the best constant prediction, share of wrong predictions, and that constant's.
 
-    Unknown with weights or several outputs.
+    Of several outputs the loss alone, the sum over all; unknown where one of theirs is.
     """
-    name = labels.loss_name(getattr(observer.model, "loss", None))
-    if name is None or observer.labels is None:
+    if not told or len(told) < len(observer.targets):
         return unknown, unknown, unknown
-    y, y_pred, sample_weight = observer.labels
-    if sample_weight is not None or not hasattr(y, "shape") or not hasattr(y_pred, "shape"):
-        return unknown, unknown, unknown
-    every_y = backend.of_all_examples(y)
-    trivial = labels.trivial_loss(name, every_y, y_pred, observer.whole)
-    logits = backend.logits_of(y_pred)
-    if name.startswith("binary") and output.activation != "sigmoid":
-        logits = None  # a softmax's say nothing of where its shares stand to 0.5
-    if backend.may_be_fused(y_pred if logits is None else logits):
+    trivial = sum((each.trivial_loss(unknown) for each in told), ops.zeros((), "float32"))
+    if len(told) > 1:
         return trivial, unknown, unknown
-    if logits is None:
-        bar = 0.0 if output.from_logits else 0.5
-        errors = labels.error_rate(name, y, backend.apart(y_pred), bar)
-    else:
-        errors = labels.error_rate(name, y, backend.apart(logits), 0.0)
-    return trivial, errors, labels.trivial_error_rate(name, every_y, y_pred)
+    return trivial, *told[0].errors(output, unknown)
+
+
+class _Told:
+    """One output of the model held against its labels."""
+
+    def __init__(self, target: Target, observer: Observer, backend: Backend) -> None:
+        self._target = target
+        self._backend = backend
+        self._whole = observer.whole
+        self.facts = facts_of(target.loss)
+        self.weights: Tensor | None = None
+        self._factor: Tensor | None = None
+        whole = target.weight is None or predictions.fits(target.weight, target.prediction)
+        masked = target.mask is None or predictions.fits(target.mask, target.prediction)
+        self._comparable = whole and masked
+        if self._comparable:
+            self.weights, self._factor = labels.weights_of(target, self.facts)
+        logits = backend.logits_of(target.prediction)
+        self._from_logits = logits is not None
+        self._read = target.prediction if logits is None else logits
+        self._readable = not backend.may_be_fused(self._read)
+
+    def _is_known(self) -> bool:
+        known = self.facts.name in labels.KNOWN and self.facts.reduction in labels.MEANS
+        return known and self._comparable
+
+    def trivial_loss(self, unknown: Tensor) -> Tensor:
+        """What this output's share of the loss is for the best constant prediction."""
+        if not self._is_known():
+            return unknown
+        y, weights = self._target.y, self.weights
+        y = self._backend.of_all_examples(y)
+        if weights is not None:
+            weights = self._backend.of_all_examples(weights)
+        found = labels.trivial_loss(
+            self.facts.name,
+            y,
+            self._target.prediction,
+            self._whole,
+            weights,
+            self.facts.smoothing,
+        )
+        if self._factor is not None:
+            found = found * self._factor
+        return found * self._target.factor
+
+    def errors(self, output: Output, unknown: Tensor) -> tuple[Tensor, Tensor]:
+        """Share of wrong predictions, and of those of the best constant."""
+        name = self.facts.name
+        if not self._is_known():
+            return unknown, unknown
+        read, from_logits = self._read, self._from_logits
+        if name.startswith("binary") and output.activation != "sigmoid":
+            # a softmax's say nothing of where its shares stand to 0.5
+            read, from_logits = self._target.prediction, False
+        if self._backend.may_be_fused(read):
+            return unknown, unknown
+        bar = 0.0 if from_logits or self.facts.from_logits else 0.5
+        y, p = self._target.y, self._target.prediction
+        return (
+            labels.error_rate(name, y, self._backend.apart(read), bar, self.weights),
+            labels.trivial_error_rate(
+                name,
+                self._backend.of_all_examples(y),
+                p,
+                None if self.weights is None else self._backend.of_all_examples(self.weights),
+            ),
+        )
+
+    def ask_for_labels(self, asked: _Asked, output: Output) -> None:
+        """The sums of the labels, of those that count."""
+        y = self._target.y
+        if math.prod(d or 1 for d in y.shape) == 0:
+            return
+        every = reductions.matrix(self._backend.of_all_examples(y))
+        if self.weights is None:
+            asked.add(Source.LABEL, 0, reductions.label_sums(output.low, output.high), every)
+            return
+        counts = ops.cast(self.weights > 0.0, "float32")
+        while len(counts.shape) < len(y.shape):
+            counts = ops.expand_dims(counts, -1)
+        counts = ops.broadcast_to(ops.reshape(counts, _leading(counts, y)), ops.shape(y))
+        counts = reductions.matrix(self._backend.of_all_examples(counts))
+        sums = reductions.label_sums(output.low, output.high, True)
+        asked.add(Source.LABEL, 0, sums, every, counts)
+
+    def compared(self, output: Output) -> Tensor:
+        """See ``predictions.compared``."""
+        target, facts = self._target, self.facts
+        numbered = predictions.is_class_numbers(target.y, target.prediction, facts.name)
+        if numbered is None or not self._readable or not self._comparable:
+            return predictions.nothing()
+        bounded = output.low >= 0.0 and output.high <= 1.0
+        bar = None
+        if facts.name.startswith("binary"):
+            bar = 0.0 if self._from_logits or facts.from_logits else 0.5
+        elif not facts.name:
+            bar = 0.0 if self._from_logits or not bounded else 0.5
+        elif facts.name in ("hinge", "squared_hinge"):
+            bar = 0.0
+        adds_up = None
+        if facts.name.startswith(("categorical", "sparse_categorical")) and not facts.from_logits:
+            fused = self._backend.may_be_fused(target.prediction)
+            adds_up = None if fused else self._backend.apart(target.prediction)
+        read = self._backend.apart(self._read)
+        sure = bool(facts.name)
+        return predictions.compared(target.y, read, self.weights, bar, numbered, adds_up, sure)
+
+
+def _leading(counts: Tensor, y: Tensor) -> Any:
+    """The shape that makes weights of leading axes broadcast to labels of as many axes."""
+    if len(counts.shape) == len(y.shape):
+        return ops.shape(counts)
+    return ops.shape(y)
 
 
 def _add_applied(
@@ -276,6 +386,9 @@ def _add_applied(
             clipped_slopes = reductions.matrix(kept, columns)
             parts.append((Source.CLIPPED, reductions.square_sums, (clipped_slopes,)))
         parts.append((Source.UPDATE, reductions.update_sums, (weights, moved)))
+        if gradient is not None and is_kernel:
+            some = tuple(reductions.some_rows(x, columns) for x in (weights, moved, slopes))
+            parts.append((Source.DESCENT, reductions.descent_sums, some))
         asked.add_together(parts, index)
 
 

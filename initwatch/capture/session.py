@@ -297,6 +297,9 @@ class Session:
             observer = Observer(self.model, self._backend, self._faults, self._whole)
             with shadows.on(observer, self._backend):
                 result = self._backend.observed(observer, original, *args, **kwargs)
+            with self._faults.contained("capture", LOST):
+                logs = result[0] if isinstance(result, tuple) else result
+                observer.learn_own_step(args[-1] if args else None, logs)
             with self._faults.contained("capture", LOST), self._backend.reading():
                 row = build_row(observer, self._backend, self._readings, self._units, self._paths)
                 if row is not None:

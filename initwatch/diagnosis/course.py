@@ -8,8 +8,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from initwatch.diagnosis.skill import Skill, skills_of
 from initwatch.measurement.trend import Trend, trend_of
-from initwatch.records import History
+from initwatch.records import History, Statistic
 
 LONG = 100  # steps after which a run that learns is better than a guess
 MIN_POINTS = 20  # losses: fewer do not part a trend from the batches' noise
@@ -47,6 +48,9 @@ class Course:
         steps: optimizer steps from the first loss to the last.
         stands: True if it came down to that of a constant guess and has stood still there for
             the newer half of its course.
+        skill: of the output that is predicted best, None where predictions cannot be compared.
+        creeps: True if the mean loss of each of the newest epochs was below that of the one
+            before.
     """
 
     trend: Trend
@@ -58,11 +62,25 @@ class Course:
     finite: bool
     steps: int
     stands: bool
+    skill: Skill | None = None
+    creeps: bool = False
 
     @property
     def falls(self) -> bool:
-        """True if it has fallen by 2 % or more, beyond its noise."""
-        return _falls(self.trend)
+        """True if it has fallen by 2 % or more, beyond its noise, or does so slowly and surely."""
+        return _falls(self.trend) or self.creeps
+
+    @property
+    def is_known(self) -> bool:
+        """True if the run can be held against the baseline: by its loss, or its predictions."""
+        return self.guess is not None or self.skill is not None
+
+    @property
+    def no_better(self) -> bool:
+        """True if the run is seen to be no better than the baseline."""
+        if self.share is not None:
+            return self.share >= NO_BETTER
+        return self.skill is not None and self.skill.at_baseline
 
     @property
     def ceiling(self) -> float:
@@ -79,6 +97,8 @@ class Course:
             return True
         if self.risen:
             return True
+        if self.share is None and self.skill is not None and not self.skill.at_baseline:
+            return False
         return self.stands or (not self.falls and (self.share is None or self.share >= NO_BETTER))
 
     @property
@@ -104,7 +124,10 @@ class Course:
         if self.share is not None and self.mean_share is not None:
             # of batches of one example more than half can be right and the rest far off
             return self.share < LEARNED_WELL and self.mean_share < 1.0
-        return self.falls and self.trend.fall > 0.5 and self.trend.start > 0.0
+        if self.skill is not None and self.skill.at_baseline:
+            return False
+        good = self.skill is not None and self.skill.is_good
+        return self.falls and (good or (self.trend.fall > 0.5 and self.trend.start > 0.0))
 
     def evidence(self) -> dict[str, float | int]:
         """The figures of the loss, for a finding."""
@@ -145,7 +168,23 @@ def course_of(history: History, points: int = MIN_POINTS) -> Course | None:
         finite=not lost,
         steps=int(steps[-1] - steps[0]),
         stands=_stands(steps, losses, history.trivial_losses[finite]),
+        skill=min(skills_of(history), key=lambda skill: skill.share, default=None),
+        creeps=_creeps(history),
     )
+
+
+HARM_AFTER = 50  # steps: before, a deep network may still be about to begin to learn
+UNKNOWN_AFTER = 100  # steps, where a loss has to tell by its own course alone
+
+
+def is_harmed(history: History) -> bool:
+    """True if there is a measured sign of harm, after enough steps or at the end of a fit."""
+    if is_lost(history) or below_zero(history):
+        return True
+    course = course_of(history)
+    if course is None or not course.hurt:
+        return False
+    return history.over or course.steps >= (HARM_AFTER if course.is_known else UNKNOWN_AFTER)
 
 
 def is_lost(history: History) -> bool:
@@ -176,7 +215,7 @@ def does_not_learn(history: History, steps: int) -> bool:
     if is_lost(history) or below_zero(history):
         return True
     course = course_of(history)
-    return course is not None and course.guess is not None and course.hurt and course.steps >= steps
+    return course is not None and course.is_known and course.hurt and course.steps >= steps
 
 
 def solved(history: History, window: int) -> bool:
@@ -198,6 +237,26 @@ def newer_part(steps: NDArray[np.int64]) -> int:
     """
     middle = int(np.searchsorted(steps, (steps[0] + steps[-1]) / 2.0))
     return max(len(steps) // 2, min(middle, len(steps) - NEWER_POINTS))
+
+
+EPOCHS = 3  # in a row: by chance they would all be lower once in six times two
+# A loss that learns the labels' frequencies only falls by less over a whole run of digits.
+LEAST_FALL = 2e-3
+
+
+def _creeps(history: History) -> bool:
+    """True if the mean loss of each of the newest epochs was below that of the one before.
+
+    It is that of all batches, sampled or not, so that it tells a slow fall under the noise of
+    single batches. Penalties are in it: with some, it tells nothing of the data's loss.
+    """
+    penalties = history.series.get(Statistic.PENALTY)
+    if penalties is not None and (np.nan_to_num(penalties) > 0.0).any():
+        return False
+    newest = history.epoch_losses[-EPOCHS - 1 :]
+    if len(newest) <= EPOCHS or not (np.isfinite(newest).all() and (newest > 0.0).all()):
+        return False
+    return bool((newest[1:] < (1.0 - LEAST_FALL) * newest[:-1]).all())
 
 
 def _median(values: NDArray[np.float64]) -> float | None:

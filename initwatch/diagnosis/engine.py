@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from initwatch.diagnosis.causes import EXPLANATIONS, LEADS_TO, can_follow
-from initwatch.diagnosis.course import course_of, is_lost
+from initwatch.diagnosis.course import course_of, is_harmed, is_lost
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults
 from initwatch.records import Finding, History
 from initwatch.records.finding import SEVERITIES
+from initwatch.records.update import Withdrawn
 
 # Rules look back on many rows: past the first ones, a step more changes little.
 EVERY_ROW = 32
@@ -25,9 +26,12 @@ class Engine:
     Args:
         rules: in the order in which causes come before symptoms.
         faults: where a rule's own fault goes; that rule is left out from then on.
+        patient: a warning of a rule that waits for harm is only mentioned before the run is seen
+            to be harmed. False where somebody may act on it before.
     """
 
-    def __init__(self, rules: Sequence[Rule], faults: Faults) -> None:
+    def __init__(self, rules: Sequence[Rule], faults: Faults, patient: bool = True) -> None:
+        self.patient = patient
         self._rules = {rule.code: rule for rule in rules}
         self._faults = faults
         self._found: dict[str, Finding] = {}
@@ -37,6 +41,9 @@ class Engine:
         self._above_guess = False
         self._abstained: dict[str, str] = {}
         self._judged = -1
+        self._harmed = False
+        self._loud: set[str] = set()  # codes that were told as warning or error
+        self._withdrawn: list[Withdrawn] = []
 
     def judge(self, history: History) -> list[Finding]:
         """Runs every rule; gives the findings that are new or have become more severe.
@@ -49,7 +56,10 @@ class Engine:
         if not (history.over or self._due(history)):
             return []
         self._judged = history.step
+        waiting = {code for code, finding in self._found.items() if self._waits(finding)}
         course, lost = course_of(history), is_lost(history)
+        # what has been seen to do harm does not wait again; it recovers with the run
+        self._harmed = self._harmed or is_harmed(history)
         self._learns_well = course is not None and course.learns_well
         self._above_guess = course is not None and course.above_guess
         for rule in self._rules.values():
@@ -70,8 +80,40 @@ class Engine:
                 # a run that is lost has not mended what hurt it
                 if found or not lost:
                     self._update(rule, found, history.step, news)
+        news |= {code for code in waiting if not self._waits(self._found[code])}
         by_code = {finding.code: finding for finding in self.findings}
+        self._keep_told(by_code, news)
         return [by_code[code] for code in self._rules if code in news]
+
+    def _keep_told(self, by_code: Mapping[str, Finding], news: set[str]) -> None:
+        """What was told as warning or error and no longer is one is withdrawn, and told again
+        if it comes back.
+        """
+        loud = {code for code, finding in by_code.items() if finding.severity != "info"}
+        self._withdrawn += [
+            Withdrawn(code, by_code[code].symptom, self._why_not(by_code[code]))
+            for code in self._rules
+            if code in self._loud - loud
+        ]
+        returned = {gone.code for gone in self._withdrawn} & loud
+        self._withdrawn = [gone for gone in self._withdrawn if gone.code not in returned]
+        news |= returned
+        self._loud = (self._loud & loud) | (news & loud)
+
+    def _why_not(self, finding: Finding) -> str:
+        if finding.state == "active":
+            return "something else explains the run"
+        return "it no longer holds" if finding.code in self._gone else "the run learns"
+
+    def withdrawn(self) -> list[Withdrawn]:
+        """Findings that were told as warning or error and no longer are, since the last call."""
+        found, self._withdrawn = self._withdrawn, []
+        return found
+
+    def _waits(self, finding: Finding) -> bool:
+        """True for a warning whose harm has not been measured."""
+        waits = getattr(self._rules[finding.code], "waits_for_harm", False)
+        return bool(self.patient and waits and finding.severity == "warning" and not self._harmed)
 
     def _due(self, history: History) -> bool:
         """Each of the first rows, then every few steps; at once where the loss is not finite."""
@@ -126,7 +168,17 @@ class Engine:
         last_step = max(finding.step, self._seen[finding.code])
         if self._recovered(finding):
             return replace(finding, severity="info", state="recovered", last_step=last_step)
+        if self._waits(finding):
+            return replace(finding, severity="info", last_step=last_step)
         return replace(finding, last_step=last_step)
+
+    @property
+    def active(self) -> list[Finding]:
+        """Those that still hold, without warnings that wait for a sign of harm."""
+        return [f for f in self.findings if f.state == "active" and not self._is_waiting(f.code)]
+
+    def _is_waiting(self, code: str) -> bool:
+        return self._waits(self._found[code])
 
     @property
     def abstained(self) -> dict[str, str]:

@@ -28,6 +28,8 @@ class Rule(Protocol):
         retracted: True if a finding has recovered once ``check`` no longer yields it.
         persists: True if what it finds is a fault also in a run that learns well; left out, a
             finding of such a run has recovered.
+        waits_for_harm: True if its warnings are only mentioned as long as no harm is measured: the
+            loss is not lost and, as far as it is known, not that of a run that fails to learn.
         hurts_above_guess: True if a run in which it is found does not learn well while its loss
             is above that of a constant guess, few as its errors may be.
 

@@ -15,12 +15,14 @@ class Guess:
     """The loss of the best constant prediction, step by step.
 
     Args:
-        output: of one unit under a squared error or a binary cross-entropy, the labels of small
-            batches are taken together; of others every batch stands for itself.
+        output: of one unit under a squared error or a binary cross-entropy, whose labels all
+            count alike, those of small batches are taken together; else every batch stands for
+            itself.
     """
 
     def __init__(self, output: Output) -> None:
-        self._loss = output.loss if output.units == 1 else ""
+        alone = output.units == 1 and not output.weighted
+        self._loss = output.loss if alone else ""
         self._examples = 0
         self._sum = self._square = 0.0
 

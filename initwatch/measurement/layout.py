@@ -31,13 +31,20 @@ class Source(StrEnum):
     DELTA = "delta"
     INPUT = "input"
     LABEL = "label"
+    OUTPUT = "output"
+    DESCENT = "descent"
 
 
 # In this order in the row. ``high`` and ``low`` are the largest and the smallest value. ``slope``
 # (sum of phi'(z)^2) and ``spread`` (largest difference between units) are -1 where they do not
 # apply. Of labels, ``whole`` counts whole numbers and ``excess`` sums the squares of ((y - nearest
 # value the output can take) / scale). Of activations, ``cosines`` sums the cosines between the
-# outputs of ``pairs`` of examples.
+# outputs of ``pairs`` of examples. Of a descent, ``against`` counts weights whose update has the
+# sign opposite to their gradient's, less those whose has the same, among ``signs`` with both.
+# Those of an output are means, ``count`` the labels they are of: ``error`` and ``baseline`` are of
+# the prediction and of the best constant one, ``aligned`` and ``across`` squared errors of labels
+# with and without the axis that the prediction has and they lack, ``off`` how far a row is from
+# adding up to 1 (-1 where it need not).
 MOMENTS = ("size", "scale", "sum", "square", "zeros", "non_finite")
 ENDS = ("high", "low")
 FIELDS: dict[Source, tuple[str, ...]] = {
@@ -49,12 +56,17 @@ FIELDS: dict[Source, tuple[str, ...]] = {
     Source.DELTA: ("size", "scale", "square", "non_finite"),
     Source.INPUT: (*MOMENTS, *ENDS),
     Source.LABEL: (*MOMENTS, *ENDS, "whole", "excess"),
+    Source.OUTPUT: (
+        *("count", "error", "baseline", "covariance", "variance", "target_variance", "square"),
+        *("aligned", "across", "off"),
+    ),
+    Source.DESCENT: ("against", "signs"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One observed tensor: ``subject`` is the index of a layer, variable or input."""
+    """One observed tensor: ``subject`` is the index of a layer, variable, input or output."""
 
     source: Source
     subject: int
@@ -87,6 +99,7 @@ class Layout:
         layers: number of layers.
         variables: number of variables.
         inputs: number of the model's inputs.
+        outputs: number of the model's outputs that have labels.
     """
 
     groups: tuple[Group, ...]
@@ -94,6 +107,7 @@ class Layout:
     layers: int
     variables: int
     inputs: int = 0
+    outputs: int = 0
 
     @property
     def width(self) -> int:

@@ -39,6 +39,20 @@ class Measurement:
     trivial_error_rate: float = math.nan
 
 
+_OF_OUTPUTS = {
+    "count": Statistic.LABELS_COUNTED,
+    "error": Statistic.PREDICTION_ERROR,
+    "baseline": Statistic.BASELINE_ERROR,
+    "covariance": Statistic.PREDICTION_COVARIANCE,
+    "variance": Statistic.PREDICTION_VARIANCE,
+    "square": Statistic.PREDICTION_SQUARE,
+    "target_variance": Statistic.TARGET_VARIANCE,
+    "aligned": Statistic.ALIGNED_ERROR,
+    "across": Statistic.CROSSED_ERROR,
+    "off": Statistic.PREDICTION_SUM_OFF,
+}
+
+
 def merged(place: Place, sums: dict[str, Float]) -> dict[str, Float]:
     """Sums of several tensors of one subject as if they were one tensor.
 
@@ -118,6 +132,10 @@ def statistics_of(
         outputs: float64[groups], elements per example of the layer (delta only).
         loss_scale: factor on the loss that gradients and deltas still carry.
     """
+    if source is Source.OUTPUT:
+        return {statistic: sums[field] for field, statistic in _OF_OUTPUTS.items()}
+    if source is Source.DESCENT:
+        return {Statistic.UPDATE_DESCENT: sums["against"] / sums["signs"]}
     size = sums["size"]
     if source is Source.WEIGHT:
         return {
@@ -200,6 +218,7 @@ def measure(row: NDArray[np.float32], layout: Layout, outputs: list[int]) -> Mea
         Subject.LAYER: layout.layers,
         Subject.VARIABLE: layout.variables,
         Subject.INPUT: layout.inputs,
+        Subject.OUTPUT: layout.outputs,
         Subject.STEP: 1,
     }
     values: dict[Statistic, Float] = {}

@@ -18,6 +18,7 @@ from initwatch.records.statistic import Statistic
 FIRST_ROWS = 32  # kept whole: initialisation is judged on them
 RECENT_ROWS = 64  # at least so many are kept whole: the present is judged on them
 ROWS = FIRST_ROWS + 2 * RECENT_ROWS  # when so many are there, the older recent half is dropped
+EPOCHS = 64  # means of epochs kept
 LOSSES = 4096  # losses kept; when full, every other one of the older half is dropped
 
 
@@ -43,6 +44,7 @@ class Recorder:
         self._activity = Activity()
         self._guess = Guess(output)
         self._labels = OneLabel()
+        self._epochs: list[tuple[int, float]] = []  # last step, mean loss
         self._initial_rms: NDArray[np.float64] | None = None
 
     def add(
@@ -106,6 +108,10 @@ class Recorder:
         self._losses[self._loss_count] = measurement.step, loss, guess, errors
         self._loss_count += 1
 
+    def add_epoch(self, loss: float) -> None:
+        """An epoch has ended with this mean loss; of the newest ``EPOCHS`` it is kept."""
+        self._epochs = [*self._epochs[1 - EPOCHS :], (self.last_step, loss)]
+
     @property
     def last_step(self) -> int:
         """The newest step measured, -1 if there is none."""
@@ -125,6 +131,8 @@ class Recorder:
             error_shares=losses[:, 3],
             examples=self._activity.examples,
             one_label=self._labels.examples,
+            epoch_steps=np.array([step for step, _ in self._epochs], dtype=np.int64),
+            epoch_losses=np.array([loss for _, loss in self._epochs], dtype=np.float64),
             output=self.output,
         )
 

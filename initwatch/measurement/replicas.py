@@ -46,4 +46,19 @@ def whole_step(rows: NDArray[np.float32], layout: Layout, share: float) -> NDArr
             if source is Source.DELTA:
                 sums["scale"] = share * sums["scale"]
             whole[columns] = np.stack([sums[name] for name in FIELDS[source]], axis=1)
+        _of_outputs(whole, numbers, layout)
     return whole.astype(np.float32)
+
+
+def _of_outputs(
+    whole: NDArray[np.float64], numbers: NDArray[np.float64], layout: Layout
+) -> None:
+    """What predictions have to do with labels: means over the labels of all parts."""
+    if Source.OUTPUT not in layout.places:
+        return
+    fields = FIELDS[Source.OUTPUT]
+    for columns in layout.places[Source.OUTPUT].columns:
+        values = numbers[:, columns]
+        counts = values[:, fields.index("count")]
+        whole[columns] = counts @ values / counts.sum()
+        whole[columns[fields.index("count")]] = counts.sum()

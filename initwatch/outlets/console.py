@@ -43,14 +43,21 @@ class ConsoleOutlet:
         self._console = console or Console(highlight=False)
         self._in_progress = in_progress
         self._said: set[tuple[str, str]] = set()
+        self._printed: set[str] = set()  # codes of findings
 
     def open(self, step: int) -> None:
         self._said = set()
+        self._printed = set()
 
     def emit(self, update: Update) -> None:
         # what is only worth knowing stands in the report
         for finding in (f for f in update.news if f.severity != "info"):
+            self._printed.add(finding.code)
             self._print(self._block(finding, update.report.advice))
+        for gone in (w for w in update.withdrawn if w.code in self._printed):
+            self._printed.discard(gone.code)
+            line = f"initwatch: {gone.code} {gone.symptom} withdrawn: {gone.reason}."
+            self._print(Text(line, style="green"))
         for line in changes_lines(update.changes):
             self._print(Text(f"initwatch: {line}.", style="yellow"))
 

@@ -1,7 +1,7 @@
 """What was measured so far, as rules see it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ class History:
         error_shares: float64[n], wrong predictions over those of the best constant one.
         examples: examples seen in the rows that ``dead_fraction`` looks back on.
         one_label: examples of all sampled steps if all of their labels are one number, else 0.
+        epoch_steps: int64[n], the step after which each epoch of this fit ended.
+        epoch_losses: float64[n], the mean loss that Keras reports for each of them, penalties and
+            batches that were not sampled included.
         output: what the model predicts with; empty where it has several outputs.
         over: True behind the last step of a fit.
     """
@@ -44,6 +47,8 @@ class History:
     error_shares: NDArray[np.float64]
     examples: int = 0
     one_label: int = 0
+    epoch_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    epoch_losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     output: Output = Output()
     over: bool = False
 
@@ -56,6 +61,7 @@ class History:
         """The same history as it was when ``step`` had been measured."""
         rows = int(np.searchsorted(self.steps, step, side="right"))
         losses = int(np.searchsorted(self.loss_steps, step, side="right"))
+        epochs = int(np.searchsorted(self.epoch_steps, step, side="right"))
         return replace(
             self,
             steps=self.steps[:rows],
@@ -64,6 +70,8 @@ class History:
             losses=self.losses[:losses],
             trivial_losses=self.trivial_losses[:losses],
             error_shares=self.error_shares[:losses],
+            epoch_steps=self.epoch_steps[:epochs],
+            epoch_losses=self.epoch_losses[:epochs],
         )
 
     def last(self, statistic: Statistic, window: int) -> NDArray[np.float64]:

@@ -19,6 +19,13 @@ class Output:
             Keras does on TensorFlow.
         loss_seen: whether the step's loss was captured, of one output or of several: a loss that
             is NaN is then one.
+        labels_seen: whether predictions can be held against labels, of one output or of several.
+        weighted: whether some labels count more than others, or not at all.
+        own_step: whether ``train_step`` is the user's own.
+        loss_scale_forgotten: whether the optimizer divides gradients by a loss scale that the
+            loss was never multiplied by.
+        label_rank, rank: number of axes of labels and prediction, 0 if unknown.
+        softmaxes: how many softmaxes stand one behind the other at the end.
     """
 
     layer: str = ""
@@ -30,3 +37,10 @@ class Output:
     from_logits: bool = False
     logits_read: bool = False
     loss_seen: bool = False
+    labels_seen: bool = False
+    weighted: bool = False
+    own_step: bool = False
+    loss_scale_forgotten: bool = False
+    label_rank: int = 0
+    rank: int = 0
+    softmaxes: int = 0

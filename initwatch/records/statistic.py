@@ -9,6 +9,7 @@ class Subject(StrEnum):
     VARIABLE = "variable"
     LAYER = "layer"
     INPUT = "input"
+    OUTPUT = "output"
     STEP = "step"
 
 
@@ -35,6 +36,7 @@ class Statistic(StrEnum):
     CLIPPED_NORM = "clipped_norm"
     UPDATE_RMS = "update_rms"
     UPDATE_RATIO = "update_ratio"
+    UPDATE_DESCENT = "update_descent"
     ACTIVATION_MEAN = "activation_mean"
     ACTIVATION_STD = "activation_std"
     ACTIVATION_RMS = "activation_rms"
@@ -58,6 +60,16 @@ class Statistic(StrEnum):
     LABEL_WHOLE_FRACTION = "label_whole_fraction"
     LABEL_OUT_OF_REACH = "label_out_of_reach"
     LABEL_NON_FINITE = "label_non_finite"
+    LABELS_COUNTED = "labels_counted"
+    PREDICTION_ERROR = "prediction_error"
+    BASELINE_ERROR = "baseline_error"
+    PREDICTION_COVARIANCE = "prediction_covariance"
+    PREDICTION_VARIANCE = "prediction_variance"
+    PREDICTION_SQUARE = "prediction_square"
+    TARGET_VARIANCE = "target_variance"
+    ALIGNED_ERROR = "aligned_error"
+    CROSSED_ERROR = "crossed_error"
+    PREDICTION_SUM_OFF = "prediction_sum_off"
     LOSS = "loss"
     TRIVIAL_LOSS = "trivial_loss"
     PENALTY = "penalty"
@@ -77,6 +89,7 @@ class Statistic(StrEnum):
 
 
 _V, _L, _I, _S = Subject.VARIABLE, Subject.LAYER, Subject.INPUT, Subject.STEP
+_O = Subject.OUTPUT
 
 DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.WEIGHT_MEAN: (_V, "mean of the variable before the step"),
@@ -106,6 +119,11 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.UPDATE_RATIO: (
         _V,
         "RMS(w_after - w_before) / max(RMS(w_before), RMS(w) at the first step seen)",
+    ),
+    Statistic.UPDATE_DESCENT: (
+        _V,
+        "share of weights that are moved against their gradient, less the share moved along it; 1 "
+        "= all go downhill (of the first 4096 weights)",
     ),
     Statistic.ACTIVATION_MEAN: (_L, "mean of the layer's output over batch and units"),
     Statistic.ACTIVATION_STD: (_L, "standard deviation of the layer's output"),
@@ -146,6 +164,32 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
         "can be predicted",
     ),
     Statistic.LABEL_NON_FINITE: (_S, "number of labels that are NaN or infinite"),
+    Statistic.LABELS_COUNTED: (_O, "labels of one output that count: no weight of 0, not masked"),
+    Statistic.PREDICTION_ERROR: (
+        _O,
+        "of classes the share of wrong predictions of one output, else its mean squared error",
+    ),
+    Statistic.BASELINE_ERROR: (_O, "the same of the best constant prediction for these labels"),
+    Statistic.PREDICTION_COVARIANCE: (
+        _O,
+        "covariance of predictions and labels over the batch, a mean over units; of classes the "
+        "sum over units",
+    ),
+    Statistic.PREDICTION_VARIANCE: (_O, "variance of the predictions over the batch, likewise"),
+    Statistic.PREDICTION_SQUARE: (_O, "mean square of the predictions, likewise"),
+    Statistic.TARGET_VARIANCE: (_O, "variance of the labels over the batch, likewise"),
+    Statistic.ALIGNED_ERROR: (
+        _O,
+        "mean squared error of predictions [n, 1] and labels [n], each against its own",
+    ),
+    Statistic.CROSSED_ERROR: (
+        _O,
+        "the same as [n, 1] and [n] broadcast: each prediction against all labels",
+    ),
+    Statistic.PREDICTION_SUM_OFF: (
+        _O,
+        "mean distance of the sum of a row of predicted probabilities from 1",
+    ),
     Statistic.LOSS: (_S, "the step's own loss (not the running mean)"),
     Statistic.TRIVIAL_LOSS: (_S, "loss of the best constant prediction for the step's labels"),
     Statistic.PENALTY: (_S, "what regularizers and add_loss are of the step's loss"),

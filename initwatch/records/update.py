@@ -34,6 +34,15 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A finding that was told as warning or error and no longer is one; why, in a few words."""
+
+    code: str
+    symptom: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """One sampled step.
 
@@ -47,6 +56,7 @@ class Update:
         report: everything found so far.
         tried: True if ``news`` were in an update before: their advice has been measured since.
         changes: what has been drawn anew behind this step.
+        withdrawn: findings that were told as warning or error and no longer are.
     """
 
     step: int
@@ -58,3 +68,4 @@ class Update:
     report: Report
     tried: bool = False
     changes: tuple[Reinitialized, ...] = ()
+    withdrawn: tuple[Withdrawn, ...] = ()

@@ -6,7 +6,7 @@ import pytest
 
 import initwatch
 from initwatch.capture import labels
-from initwatch.capture.labels import loss_name
+from initwatch.capture.targets import facts_of
 
 
 def trivial_loss(name, y, y_pred, whole=False):
@@ -87,13 +87,13 @@ def test_small_batches_are_not_biased():
 
 
 def test_names_of_losses():
-    assert loss_name("mse") == "mean_squared_error"
-    assert loss_name(keras.losses.BinaryCrossentropy(from_logits=True)) == "binary_crossentropy"
-    assert loss_name(keras.losses.sparse_categorical_crossentropy) is not None
-    assert loss_name(keras.losses.CategoricalCrossentropy(label_smoothing=0.1)) is None
-    assert loss_name(keras.losses.MeanSquaredError(reduction="sum")) is None
-    assert loss_name(lambda y, p: p) is None
-    assert loss_name(["mse", "mse"]) is None
+    assert facts_of("mse").name == "mean_squared_error"
+    assert facts_of(keras.losses.BinaryCrossentropy(from_logits=True)).from_logits
+    assert facts_of(keras.losses.sparse_categorical_crossentropy).name
+    assert facts_of(keras.losses.CategoricalCrossentropy(label_smoothing=0.1)).smoothing == 0.1
+    assert facts_of(keras.losses.MeanSquaredError(reduction="sum")).reduction == "sum"
+    assert facts_of(keras.losses.SparseCategoricalCrossentropy(ignore_class=255)).ignore_class == 255
+    assert not facts_of(lambda y, p: p).name
 
 
 def rates(name, y, y_pred, bar=0.5):

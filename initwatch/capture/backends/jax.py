@@ -54,6 +54,9 @@ OUTPUT, INPUT, DELTA = "initwatch_output", "initwatch_input", "initwatch_delta"
 LOSS, LABELS, PREDICTION = "initwatch_loss", "initwatch_labels", "initwatch_prediction"
 PENALTY = "initwatch_penalty"
 DATA = "initwatch_data"
+WEIGHT, MASK = "initwatch_weight", "initwatch_mask"
+CALLED = "initwatch_called"
+TOLD = (LABELS, PREDICTION, WEIGHT, MASK)  # the parts of a target, in its order
 
 
 class _Outbox:
@@ -251,13 +254,14 @@ class JaxBackend:
             # its Python is to run as it is; what is inside its gradient is not to be had then
             result = step(*args, **kwargs)
             observer.calls.clear()
-            observer.loss = observer.labels = observer.prediction_origins = None
+            observer.loss = observer.prediction_origins = None
+            observer.targets, observer.predicted, observer.reported = [], [], []
             observer.inputs, observer.penalties = [], []
             return result
 
         def traced(*args: Any) -> Any:
             result = step(*args, **kwargs)
-            return result, [applied.tensors() for applied in observer.applied]
+            return result, [applied.tensors() for applied in observer.applied], observer.reported
 
         closed, shapes = jax.make_jaxpr(traced, return_shape=True)(*args)
         jaxpr = closed.jaxpr
@@ -266,7 +270,8 @@ class JaxBackend:
         whole = jaxpr.replace(outvars=[*jaxpr.outvars, *marked.values()])
         values = jaxpr_as_fun(ClosedJaxpr(whole, closed.consts))(*jax.tree.leaves(args))
         inside = len(jaxpr.outvars)
-        result, applied = jax.tree.unflatten(jax.tree.structure(shapes), values[:inside])
+        structure = jax.tree.structure(shapes)
+        result, applied, observer.reported = jax.tree.unflatten(structure, values[:inside])
         for record, tensors in zip(observer.applied, applied, strict=True):
             record.put(tensors)
         _bring_out(observer, flow, dict(zip(marked, values[inside:], strict=True)))
@@ -285,6 +290,8 @@ class JaxBackend:
     def shadows(self, observer: Observer) -> list[Shadow]:
         model = observer.model
         found: list[Shadow] = [(model, "compute_loss", _marked_loss)]
+        if not is_stock(model):
+            found.append((model, "call", _marked_call))
         for optimizer in optimizers_of(model):
             found.append((optimizer, "stateless_apply", partial(_watched_apply, optimizer)))
         return found
@@ -409,21 +416,44 @@ def _bring_out(observer: Observer, flow: _Flow, values: dict[str, Any]) -> None:
         call.output = values[f"{OUTPUT}_{number}"]
         if f"{DELTA}_{number}" in values:
             call.gradients.append(values[f"{DELTA}_{number}"])
-        call.origins = flow.origins(f"{OUTPUT}_{number}", place)
-        call.between = frozenset(flow.origins(f"{INPUT}_{number}", place).operations)
-    if observer.labels is None:
-        return
+        call.origins = flow.origins([f"{OUTPUT}_{number}"], place)
+        call.between = frozenset(flow.origins([f"{INPUT}_{number}"], place).operations)
+    observer.predicted = [
+        predicted
+        for i, structure in enumerate(observer.predicted)
+        if (predicted := _of_call(i, structure, values)) is not None
+    ]
     observer.loss = values.get(LOSS)
     names = [f"{DATA}_{i}" for i in range(len(observer.inputs))]
     observer.inputs = [values[name] for name in names if name in values]
     observer.penalties = [values[name] for name in values if name.startswith(PENALTY)]
-    _, y_pred, sample_weight = observer.labels
-    if hasattr(y_pred, "shape"):
-        y_pred = values[PREDICTION]
-    # that there were weights is all that is asked of them
-    weighted = None if sample_weight is None else True
-    observer.labels = (values.get(LABELS), y_pred, weighted)
-    observer.prediction_origins = flow.origins(PREDICTION, place)
+    for i, target in enumerate(observer.targets):
+        target.put(values.get(f"{part}_{i}") for part in TOLD)
+    marks = [f"{PREDICTION}_{i}" for i in range(len(observer.targets))]
+    marks = marks or [name for name in values if name.startswith(CALLED)][-1:]
+    observer.prediction_origins = flow.origins(marks, place)
+
+
+def _of_call(number: int, structure: Any, values: dict[str, Any]) -> Any:
+    """What a call of the model returned, None if the step does not hold it."""
+    leaves, tree = jax.tree.flatten(structure)
+    found = [values.get(f"{CALLED}_{number}_{i}") for i in range(len(leaves))]
+    return None if any(value is None for value in found) else jax.tree.unflatten(tree, found)
+
+
+def _marked_call(observer: Observer, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Stands in for the model's own ``call``: marks what it returns."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        before = len(observer.predicted)
+        predicted = original(*args, **kwargs)
+        with observer.faults.contained("capture", LOST):
+            for number in range(before, len(observer.predicted)):
+                for i, x in enumerate(jax.tree.leaves(observer.predicted[number])):
+                    checkpoint_name(x, f"{CALLED}_{number}_{i}")
+        return predicted
+
+    return call
 
 
 def _marked_loss(observer: Observer, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -433,15 +463,14 @@ def _marked_loss(observer: Observer, original: Callable[..., Any]) -> Callable[.
         loss = original(*args, **kwargs)
         with observer.faults.contained("capture", LOST):
             checkpoint_name(jnp.asarray(loss), LOSS)
-            y, y_pred, _ = observer.labels or (None, None, None)
-            if isinstance(y, jax.Array):
-                checkpoint_name(y, LABELS)
+            for i, target in enumerate(observer.targets):
+                for part, x in zip(TOLD, target.tensors, strict=True):
+                    if x is not None and hasattr(x, "shape"):
+                        checkpoint_name(jnp.asarray(x), f"{part}_{i}")
             for i, x in enumerate(observer.inputs):
                 checkpoint_name(x, f"{DATA}_{i}")
             for i, x in enumerate(observer.penalties):
                 checkpoint_name(x, f"{PENALTY}_{i}")
-            for x in jax.tree.leaves(y_pred):
-                checkpoint_name(x, PREDICTION)
         return loss
 
     return compute_loss
@@ -494,23 +523,24 @@ class _Flow:
 
     def values(self) -> dict[str, Any]:
         """The newest value of each mark whose value is asked for."""
-        wanted = (OUTPUT, DELTA, LOSS, LABELS, DATA, PENALTY, PREDICTION)
+        wanted = (OUTPUT, DELTA, LOSS, DATA, PENALTY, CALLED, *TOLD)
         return {
             name: equations[-1].outvars[0]
             for name, equations in self._marks.items()
             if name.startswith(wanted)
         }
 
-    def origins(self, mark: str, place: dict[int, int]) -> Origins:
-        """The nearest marked outputs behind a mark, and the operations on the way.
+    def origins(self, marks: list[str], place: dict[int, int]) -> Origins:
+        """The nearest marked outputs behind some marks, and the operations on the way.
 
         Args:
-            mark: its name.
+            marks: their names.
             place: number of a marked output -> what it is known by.
         """
         found = Origins(set(), False, set())
         seen: set[Any] = set()
-        waiting = [v for equation in self._marks.get(mark, ()) for v in equation.invars]
+        made = (equation for mark in marks for equation in self._marks.get(mark, ()))
+        waiting = [v for equation in made for v in equation.invars]
         while waiting:
             variable = waiting.pop()
             if isinstance(variable, Literal) or variable in seen:

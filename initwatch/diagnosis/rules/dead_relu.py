@@ -42,6 +42,7 @@ class DeadRelu:
     summary: ClassVar[str] = "units of a ReLU layer that no example switches on"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.DEAD_FRACTION})
     retracted: ClassVar[bool] = True
+    waits_for_harm: ClassVar[bool] = True
 
     share: Threshold = threshold(
         0.5,

@@ -65,6 +65,7 @@ class ExplodingGradient:
         {Statistic.INPUT_RMS, Statistic.LABEL_MEAN, Statistic.LABEL_STD}
     )
     retracted: ClassVar[bool] = False
+    waits_for_harm: ClassVar[bool] = True
 
     log_limit: Threshold = threshold(
         depth.LOG_LIMIT, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_SOURCE

@@ -38,6 +38,7 @@ class ExplodingSignal:
     summary: ClassVar[str] = "the forward signal grows on its way to the output"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.ACTIVATION_STD})
     retracted: ClassVar[bool] = False
+    waits_for_harm: ClassVar[bool] = True
 
     log_limit: Threshold = threshold(
         depth.LOG_LIMIT, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_SOURCE

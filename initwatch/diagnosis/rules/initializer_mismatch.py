@@ -49,6 +49,7 @@ class InitializerMismatch:
         {Statistic.WEIGHT_RMS, Statistic.ACTIVATION_STD, Statistic.DELTA_NORM}
     )
     retracted: ClassVar[bool] = False
+    waits_for_harm: ClassVar[bool] = True
 
     log_limit: Threshold = threshold(
         DEPTH_SCALES,

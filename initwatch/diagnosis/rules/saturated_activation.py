@@ -40,6 +40,7 @@ class SaturatedActivation:
     summary: ClassVar[str] = "units driven into the flat ends of their activation"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.ACTIVATION_SLOPE})
     retracted: ClassVar[bool] = True
+    waits_for_harm: ClassVar[bool] = True
     hurts_above_guess: ClassVar[bool] = True
 
     min_slope: Threshold = threshold(

@@ -46,6 +46,7 @@ class VanishingGradient:
         {Statistic.DELTA_NORM, Statistic.GRADIENT_MAX_ABS, Statistic.UPDATE_RMS}
     )
     retracted: ClassVar[bool] = False
+    waits_for_harm: ClassVar[bool] = True
 
     log_limit: Threshold = threshold(
         depth.LOG_LIMIT, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_SOURCE

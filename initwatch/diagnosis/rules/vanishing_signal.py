@@ -47,6 +47,7 @@ class VanishingSignal:
         {Statistic.ACTIVATION_STD, Statistic.ACTIVATION_SIMILARITY}
     )
     retracted: ClassVar[bool] = False
+    waits_for_harm: ClassVar[bool] = True
 
     log_limit: Threshold = threshold(
         depth.LOG_LIMIT, unit="ln(RMS ratio)", source=depth.LOG_LIMIT_SOURCE
