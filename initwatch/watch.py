@@ -12,6 +12,7 @@ import numpy as np
 
 from initwatch.advice.advisor import advise
 from initwatch.advice.alternatives import Alternatives, Change
+from initwatch.advice.initializers import given_arguments
 from initwatch.advice.reinitialize import inner_optimizer
 from initwatch.advice.trial import try_out
 from initwatch.capture.session import Sample, Session
@@ -478,12 +479,15 @@ def _only(loss: Any) -> Any:
 def training_of(model: keras.Model) -> Training:
     """The compiled optimizer and loss as advice needs them."""
     loss = facts_of(_only(getattr(model, "loss", None))).name or None
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = inner_optimizer(optimizer)
+    outer = getattr(model, "optimizer", None)
+    optimizer = inner_optimizer(outer)
     if optimizer is None:
         return Training("SGD", None, loss)
     rate = getattr(optimizer, "_learning_rate", None)
     known = None
     if rate is not None and not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         known = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    return Training(type(optimizer).__name__, known, loss)
+    settings = given_arguments(optimizer)
+    for name in ("learning_rate", "name", "loss_scale_factor"):
+        settings.pop(name, None)
+    return Training(type(optimizer).__name__, known, loss, settings, outer is not optimizer)

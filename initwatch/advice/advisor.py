@@ -64,6 +64,22 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
             advice += run.scale_data(by_code[code])
         given = tuple(sorted(answers))
         answer(answers, [replace(item, codes=given) for item in advice])
+    single_causes: dict[str, Callable[[], list[Advice]]] = {
+        "IW405": lambda: run.mend_step(by_code["IW405"]),
+        "IW404": lambda: run.mend_step(by_code["IW404"]),
+        "IW504": lambda: run.hold_less_back(by_code["IW504"], history),
+    }
+    for code, give in single_causes.items():
+        if code in codes - answered and by_code[code].severity != "info":
+            answers = {code} | follow(code)
+            given = tuple(sorted(answers))
+            answer(answers, [replace(item, codes=given) for item in give()])
+    if "IW204" in codes - answered and by_code["IW204"].evidence.get("zero_at_output"):
+        # nothing before the output can be at fault
+        answers = ({"IW204"} | codes & {"IW201", "IW301", "IW501", "IW401"}) - answered
+        given = tuple(sorted(answers))
+        constant = run.mend_constant_loss(by_code["IW204"], history)
+        answer(answers, [replace(item, codes=given) for item in constant])
     if "IW204" in codes - answered:
         # where next to nothing passes, nothing comes back
         answers = ({"IW204"} | codes & {"IW201", "IW301", "IW501"}) - answered
@@ -73,6 +89,10 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))
         answer(answers, advice)
+    sized = {"IW105", "IW106"} & codes - answered
+    if sized and "IW102" not in codes:
+        answers = (sized | codes & (CONSEQUENCES | SIGNAL_CODES) | follow(min(sized))) - answered
+        answer(answers, weights.resize(history, tuple(sorted(answers))))
     finite = []
     if "IW203" in codes - answered:
         # asked of the moment itself: a step later its damage looks like a cause of its own

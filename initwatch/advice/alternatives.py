@@ -6,6 +6,7 @@ as it is, and all is put back. What cannot be rehearsed in the model itself is r
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -33,6 +34,8 @@ LOWER = 0.1  # share by which a change must lower it more than as many steps wit
 # No copy is begun later than so many seconds after the first rehearsal of a trial.
 SECONDS = 30.0
 COPIED = frozenset({"activation", "normalization"})  # kinds that take a copy of the model
+# Kinds whose effect on the loss a few steps do tell, if only by its sign.
+_TOLD_AT_ONCE = COPIED | {"input_scale"}
 # Findings that a smaller or a larger learning rate answers.
 TOO_LARGE = frozenset({"IW301", "IW402", "IW502", "IW503"})
 TOO_SMALL = frozenset({"IW401", "IW403"})
@@ -97,7 +100,7 @@ class Alternatives:
         """The same advice, that of other kinds measured where it can be.
 
         What is seen to help comes first, behind initializers that do, and what is seen not to
-        comes last. An output that does not fit its loss or labels is answered before all: without
+        comes last, or not at all where a few steps do tell. An output that does not fit its loss or labels is answered before all: without
         that, a loss that falls says nothing. So are inputs out of scale whose scaling helps: what
         weights suit is asked once they are in scale. Where there is an initializer that helps, no
         copy of the model is made.
@@ -134,7 +137,9 @@ class Alternatives:
                 for item in group
             ]
         before = [item for rank, item in found if rank < 0]
-        others = [item for rank, item in sorted(found, key=lambda pair: pair[0]) if rank >= 0]
+        told = sorted((pair for pair in found if pair[0] >= 0), key=lambda pair: pair[0])
+        useful = [item for rank, item in told if not (rank == 2 and item.kind in _TOLD_AT_ONCE)]
+        others = useful or [item for _, item in told if not _made_worse(item)]
         rates = [item for item in others if item.kind == "learning_rate"]
         if rates and rates[0].measured is not None:
             # a rate that helps speaks for all that ask for another one
@@ -218,7 +223,7 @@ class Alternatives:
         )
         fall = max((falls[value] for value in allowed), default=-np.inf)
         if not fall > TOLD * abs(first) or falls[present] >= ENOUGH * fall:
-            item = replace(item, reason=f"{reason} On this batch it is not the rate that matters.")
+            item = replace(item, reason=f"{reason} In so few steps none tells itself apart.")
             if item.codes == ("IW501",):  # nothing else speaks for another one
                 code = f"# the learning rate may stay at {present:.3g}"
                 item = replace(item, suggested="the present one", code=code)
@@ -230,8 +235,7 @@ class Alternatives:
             f"loss_after_{STEPS}_steps_before": losses[present],
             f"loss_after_{STEPS}_steps_after": losses[chosen],
         }
-        code = f"keras.optimizers.{type(inner_optimizer(self._model.optimizer)).__name__}"
-        code += f"(learning_rate={chosen:.3g})"
+        code = _with_rate(item.code, f"{chosen:.3g}")
         done = replace(item, suggested=f"{chosen:.3g}", code=code, reason=reason, measured=measured)
         return _Tried(done, True)
 
@@ -306,6 +310,12 @@ def _lies_before_weights(item: Advice, tried: _Tried) -> bool:
     return item.kind == "input_scale" and "IW601" in item.codes and bool(tried.helps)
 
 
+def _made_worse(item: Advice) -> bool:
+    figures = item.measured or {}
+    before, after = (figures.get(f"loss_after_{STEPS}_steps_{w}") for w in ("before", "after"))
+    return before is not None and after is not None and not after < before
+
+
 def _compared(item: Advice, before: _Outcome, after: _Outcome) -> _Tried:
     measured = {
         **figures_of(before.signals, after.signals),
@@ -350,6 +360,12 @@ def _rate_of(model: keras.Model) -> Any:
     """The variable that holds the learning rate, None if it is worked out by a schedule."""
     rate = getattr(inner_optimizer(model.optimizer), "_learning_rate", None)
     return rate if isinstance(rate, keras.Variable) else None
+
+
+def _with_rate(code: str, rate: str) -> str:
+    """The line that makes an optimizer, with another learning rate."""
+    changed, count = re.subn(r"learning_rate=[^,)]+", f"learning_rate={rate}", code)
+    return changed if count else f"# learning_rate: {rate}"
 
 
 def _numbers(text: Any) -> list[float]:

@@ -24,12 +24,15 @@ def seed_of(path: str) -> int:
     return zlib.crc32(path.encode()) & 0x7FFFFFFF
 
 
-def given_arguments(initializer: Any) -> dict[str, Any]:
-    """Arguments of a Keras initializer that are not at their default, without the seed."""
-    config = initializer.get_config()
+def given_arguments(made: Any) -> dict[str, Any]:
+    """Arguments of a Keras initializer or optimizer that are not at their default.
+
+    Without the seed.
+    """
+    config = made.get_config()
     return {
         name: config[name]
-        for name, parameter in inspect.signature(type(initializer)).parameters.items()
+        for name, parameter in inspect.signature(type(made)).parameters.items()
         if name != "seed" and name in config and config[name] != parameter.default
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from initwatch.advice.weights import mend_signal, rectify, scale_input
 from initwatch.diagnosis.stack import plain_stack
 from initwatch.records import Advice, Finding, History, LayerSpec, Statistic
+from initwatch.records.advice import AdviceKind
 from initwatch.records.training import Training
 
 EARLY = 10  # optimizer steps: later, the learning rate has had its say
@@ -25,6 +26,8 @@ LARGE_UPDATES = 0.3
 SLOW_UPDATES = 1e-4
 # Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
 MOST_DROPOUT = 0.9
+# The square root of the largest float32: products of two such numbers overflow.
+HUGE = 1e18
 
 
 def diverged(history: History) -> bool:
@@ -43,11 +46,7 @@ def other_rate(finding: Finding, training: Training, reason: str, factor: float 
     rate = training.learning_rate
     words = "a tenth of the present one" if factor < 1.0 else "ten times the present one"
     new = words if rate is None else f"{rate * factor:.3g}"
-    code = (
-        f"keras.optimizers.{training.optimizer}(learning_rate={new})"
-        if rate is not None
-        else f"# learning_rate: {words}"
-    )
+    code = f"# learning_rate: {words}" if rate is None else training.code(new)
     return Advice(
         layer="",
         kind="learning_rate",
@@ -75,6 +74,12 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
     return [*_within_reach(finding, history), other_rate(finding, training, reason)]
 
 
+def _clipped(training: Training) -> str:
+    rate = "..." if training.learning_rate is None else f"{training.learning_rate:.3g}"
+    others = {k: v for k, v in training.settings.items() if k not in ("clipnorm", "clipvalue")}
+    return replace(training, settings=others).code(rate, global_clipnorm=1.0)
+
+
 def clip_norm(finding: Finding, training: Training) -> Advice:
     """A bound on the step, beside a smaller rate."""
     return Advice(
@@ -82,7 +87,7 @@ def clip_norm(finding: Finding, training: Training) -> Advice:
         kind="clipping",
         current="none",
         suggested="clip the global norm of the gradient",
-        code=f"keras.optimizers.{training.optimizer}(global_clipnorm=1.0)",
+        code=_clipped(training),
         reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
         codes=(finding.code,),
     )
@@ -114,35 +119,208 @@ def revive(finding: Finding, history: History, training: Training) -> list[Advic
 
 
 def keep_finite(finding: Finding, history: History, training: Training) -> list[Advice]:
-    """Numbers that overflow, or came in with the data, with signals that are sound over depth."""
-    evidence = finding.evidence
-    outputs, weights = evidence.get("activation_non_finite"), evidence.get("weight_non_finite")
-    source = history.first_weights
-    grown = diverged(history) and weights == 0
-    if weights == 0 and not grown and source is not None:
-        # the weights that met this batch were finite: what is not came with the batch
-        # some ReLUs turn NaN into 0: then only the gradient of the first weights shows it
-        first = (outputs and _begins_at(source.path, history)) or finding.layers == [source.path]
-        if first and not _inputs_are_finite(history):
-            return [_mend_data("x", "inputs", finding)]
-        if outputs == 0:
-            return [_mend_data("y", "labels", finding)]
-    if finding.step == int(history.steps[0]):
-        stack = plain_stack(history)
-        if stack is not None and not np.isfinite(stack.theory.log_forward):
-            return mend_signal([finding], history, (finding.code,))  # by theory too
-        path = finding.layers[0] if finding.layers else ""
-        return [scale_input(finding, path)]
-    doubt = " (unless the data holds NaN in places: np.isfinite(x).all() tells)"
+    """Numbers that are no longer finite, by where they begin."""
+    born = finding.evidence["born_in"]
+    at_first = finding.step == int(history.steps[0])
+    if born == "inputs":
+        return [_mend_data("x", "inputs", finding)]
+    if born == "labels":
+        return [_mend_data("y", "labels", finding)]
+    # weights that have grown a hundredfold are what overflows, wherever it shows first
+    if not (diverged(history) and not at_first):
+        if born == "loss":
+            return [_mend_loss(finding, "log")]
+        if born == "gradient":
+            return [_mend_loss(finding, "slope")]
+        if born == "output":
+            found = _mend_output(finding, history, at_first)
+            if found:
+                return found
+    if born == "weights" and at_first:
+        return [_load_weights(finding)]
     return [
         *_within_reach(finding, history),
         other_rate(
             finding,
             training,
-            "The first steps were finite, so the updates drove the weights out of range"
-            f"{'' if _inputs_are_finite(history) else doubt}.",
+            "The first steps were finite, so the updates drove the weights out of range.",
         ),
         clip_norm(finding, training),
+    ]
+
+
+def _mend_output(finding: Finding, history: History, at_first: bool) -> list[Advice]:
+    """A layer whose output is not finite, with finite inputs and weights."""
+    path = finding.layers[0] if finding.layers else ""
+    layer = next((x for x in history.layers if x.path == path), None)
+    if at_first:
+        stack = plain_stack(history)
+        if stack is not None and not np.isfinite(stack.theory.log_forward):
+            return mend_signal([finding], history, (finding.code,))  # by theory too
+    if layer is not None and layer.dtype == "float16":
+        return [
+            _change(
+                finding,
+                path,
+                "activation",
+                "float16, which ends at 65,504",
+                "float32 for this layer",
+                'dtype="float32"  # of this layer',
+                f"What {path} computes leaves the range of float16, and all it is computed from "
+                "is finite (Micikevicius et al. 2018, sec. 3.3).",
+            )
+        ]
+    if layer is not None and layer.kernel is None and not _overflows(history, layer):
+        return [
+            _change(
+                finding,
+                path,
+                "activation",
+                "as written",
+                "a function that is finite for all it may be given",
+                "keras.ops.log(keras.ops.maximum(x, 1e-7))  # likewise below sqrt and in x / y",
+                f"{path} has no weights, and what it is given is finite: it takes the logarithm "
+                "or the root of a number below 0, divides by 0, or exponentiates a large one.",
+            )
+        ]
+    return [scale_input(finding, path)] if at_first else []
+
+
+def _overflows(history: History, layer: LayerSpec) -> bool:
+    """True if the layers before this one are so large already that any product overflows."""
+    column = history.layer_index(layer.path)
+    before = history.last(Statistic.ACTIVATION_RMS, 1)[0, :column]
+    known = before[np.isfinite(before)]
+    return bool(len(known) and known.max() > HUGE)
+
+
+def _mend_loss(finding: Finding, what: str) -> Advice:
+    log = what == "log"
+    return _change(
+        finding,
+        "",
+        "output_loss",
+        "a loss that is not finite" if log else "a gradient that is not finite",
+        "a loss that is finite, with its slope, for all outputs",
+        "keras.ops.log(keras.ops.clip(p, 1e-7, 1.0 - 1e-7))"
+        if log
+        else "keras.ops.sqrt(keras.ops.maximum(x, 1e-12))",
+        (
+            "Outputs, labels and weights are finite, so that it is the loss itself that takes "
+            "log(0), divides 0 by 0 or exponentiates a large number. Keep what goes into it away "
+            "from there, or use the loss of Keras's with from_logits=True."
+            if log
+            else "The loss is finite and its gradient is not: the slope of sqrt at 0 is infinite, "
+            "so is that of a norm of 0, and `where` does not help: the branch that it hides "
+            "has a gradient all the same."
+        ),
+    )
+
+
+def _load_weights(finding: Finding) -> Advice:
+    path = finding.layers[0] if finding.layers else ""
+    return _change(
+        finding,
+        path,
+        "data",
+        "weights that are not finite",
+        "weights that are finite",
+        "assert all(np.isfinite(w).all() for w in model.get_weights())",
+        "Weights are NaN or infinite before the first step: look at the file they come from, or "
+        "at the initializer.",
+    )
+
+
+def _change(
+    finding: Finding,
+    layer: str,
+    kind: AdviceKind,
+    current: str,
+    suggested: str,
+    code: str,
+    reason: str,
+) -> Advice:
+    return Advice(
+        layer=layer,
+        kind=kind,
+        current=current,
+        suggested=suggested,
+        code=code,
+        reason=reason,
+        codes=(finding.code,),
+    )
+
+
+def mend_step(finding: Finding) -> list[Advice]:
+    """For a step of the user's own: a loss scale that was forgotten, or a wrong sign."""
+    if "update_ratio" in finding.evidence:
+        return [
+            _change(
+                finding,
+                "",
+                "train_step",
+                "gradients of the loss as it is",
+                "gradients of optimizer.scale_loss(loss)",
+                "loss = self.optimizer.scale_loss(loss)  # before taking gradients",
+                "The optimizer divides gradients by its loss scale; scale_loss multiplies the "
+                "loss by it first (Micikevicius et al. 2018, sec. 3.2).",
+            )
+        ]
+    if "update_descent" in finding.evidence:
+        return [
+            _change(
+                finding,
+                "",
+                "train_step",
+                "an update along the gradient",
+                "an update against the gradient",
+                "variable.assign_sub(learning_rate * gradient)",
+                "The loss falls against its gradient, not along it.",
+            )
+        ]
+    return [
+        _change(
+            finding,
+            "",
+            "output_loss",
+            "a loss that falls as predictions get worse",
+            "the same with the other sign",
+            "return -value  # of what the loss returns now",
+            "What is minimised here is to be maximised.",
+        )
+    ]
+
+
+def mend_constant_loss(finding: Finding, history: History) -> list[Advice]:
+    """No gradient at the output itself: the loss does not change with it."""
+    output = history.output
+    square = history.series.get(Statistic.PREDICTION_SQUARE)
+    off = square is not None and output.low == 0.0 and bool((square[-3:] == 0.0).all())
+    if off:
+        return [
+            _change(
+                finding,
+                output.layer,
+                "output_loss",
+                f"{output.activation} at the output, which is 0 for every example",
+                "an output without activation",
+                _like_head(history, max(output.units, 1)),
+                f"The {output.activation} at the output is off for all examples: there it has no "
+                "slope, and nothing is left for the layers before it.",
+            )
+        ]
+    return [
+        _change(
+            finding,
+            "",
+            "output_loss",
+            "a loss without a slope",
+            "a loss whose slope is not 0 where the outputs are",
+            "keras.losses.Huber()  # bounded slope; clipping the error has none",
+            "No gradient reaches even the output layer, so that the loss does not change with "
+            "the outputs: look in the loss for clip, round, argmax, stop_gradient, a mask "
+            "of zeros or a factor of 0, and at sample weights that are all 0.",
+        )
     ]
 
 
@@ -169,31 +347,19 @@ def give_inputs(finding: Finding) -> Advice:
     return replace(scale_input(finding, path), reason=reason)
 
 
-def _begins_at(path: str, history: History) -> bool:
-    """True if the newest output of this layer is not finite, or cannot be told."""
-    column = [layer.path for layer in history.layers].index(path)
-    counts = history.series[Statistic.ACTIVATION_NON_FINITE][-1]
-    return bool(counts[column] != 0.0)
-
-
-def _inputs_are_finite(history: History) -> bool:
-    """True if no element of the newest batch's inputs is NaN or infinite; False if not known."""
-    counts = history.series.get(Statistic.INPUT_NON_FINITE, np.zeros((1, 0)))[-1]
-    return bool(len(counts) and (counts == 0.0).all())
-
-
 def _mend_data(name: str, what: str, finding: Finding) -> Advice:
-    seen = {
-        "x": "what is not finite begins at the first layer: look at the inputs.",
-        "y": "so was every layer's output: look at the labels, or at a loss that takes log(0).",
-    }
+    count = finding.evidence["input_non_finite" if name == "x" else "label_non_finite"]
     return Advice(
         layer="",
         kind="data",
         current="as given",
         suggested=f"{what} without NaN and infinity",
         code=f"assert np.isfinite({name}).all()",
-        reason=f"All weights were finite when this batch came, and {seen[name]}",
+        reason=(
+            f"{count} of the {what} in the batch of step {finding.step} "
+            f"{'is' if count == 1 else 'are'} not finite: np.argwhere(~np.isfinite({name})) tells "
+            "which."
+        ),
         codes=(finding.code,),
     )
 
@@ -253,7 +419,7 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
         if training.learning_rate != 0.0:
             reason = "The update is below the last digit of the weights."
             return [other_rate(finding, training, reason, factor=10.0)]
-        code = f"keras.optimizers.{training.optimizer}(learning_rate=0.001)"
+        code = training.code("0.001")
         advice = other_rate(finding, training, "The learning rate is 0.")
         return [replace(advice, suggested="0.001", code=code)]
     largest = ratio if ratio is not None else _largest_update(history)
@@ -327,6 +493,18 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_max" and loss in _OUTPUTS:
         suggested = "sparse_categorical_crossentropy, or labels of 0 and 1"
         code = 'loss="sparse_categorical_crossentropy"  # for class numbers'
+    elif decisive in ("loss_of_all_pairs", "label_rank"):
+        suggested = "labels of the same shape as the outputs"
+        code = "y = y.reshape(-1, 1)" if output.rank == 2 else "y = y.reshape(-1)"
+    elif decisive == "softmaxes":
+        suggested = "one softmax"
+        code = head(units, "softmax")
+    elif decisive == "prediction_sum_off":
+        suggested = "a softmax over the classes"
+        code = "keras.layers.Softmax(axis=-1)"
+    elif decisive == "output_low" and output.from_logits:
+        suggested = "an output without activation"
+        code = f"{head(units)}  # from_logits=True stays"
     elif decisive == "label_row_sum" and high < 0.5:  # scaled, not of several classes
         suggested = "labels that add up to 1"
         code = "y = y / y.sum(axis=-1, keepdims=True)"
@@ -420,6 +598,28 @@ def start_learning(
     return [other_rate(finding, training, reason), *(_rectify(finding, history) if alone else [])]
 
 
+def hold_less_back(finding: Finding, history: History) -> list[Advice]:
+    """For a penalty that outweighs the data's loss, now or at first."""
+    penalty, first = finding.evidence["penalty_now"], finding.evidence["penalty_first"]
+    return [_weaker_penalty(finding, max(penalty, first), float(np.median(history.losses[-20:])))]
+
+
+def _weaker_penalty(finding: Finding, penalty: float, loss: float) -> Advice:
+    return Advice(
+        layer="",
+        kind="regularization",
+        current=f"penalties of {penalty:.4g} beside a loss of {loss:.4g}",
+        suggested="regularizers a hundred times weaker",
+        code="kernel_regularizer=None  # or a factor a hundred times smaller",
+        reason=(
+            f"Regularizers and add_loss put {penalty:.4g} on top of the data's loss of "
+            f"{loss:.4g}: the steps go into smaller weights before they go into the data "
+            "(Goodfellow et al. 2016, sec. 7.1)."
+        ),
+        codes=(finding.code,),
+    )
+
+
 def _rectify(finding: Finding, history: History) -> list[Advice]:
     """Rectifiers in place of hidden sigmoids, which pass on a quarter of the gradient at most."""
     reason = (
@@ -443,21 +643,7 @@ def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
     penalty = float(np.median(history.last(Statistic.PENALTY, 20)))
     loss = float(np.median(history.losses[-20:]))
     if np.isfinite(loss) and penalty > loss > 0.0:
-        out.append(
-            Advice(
-                layer="",
-                kind="regularization",
-                current=f"penalties of {penalty:.4g} beside a loss of {loss:.4g}",
-                suggested="regularizers a hundred times weaker",
-                code="kernel_regularizer=None  # or a factor a hundred times smaller",
-                reason=(
-                    f"Regularizers and add_loss put {penalty:.4g} on top of the data's loss of "
-                    f"{loss:.4g}: the steps go into smaller weights before they go into the data "
-                    "(Goodfellow et al. 2016, sec. 7.1)."
-                ),
-                codes=(finding.code,),
-            )
-        )
+        out.append(_weaker_penalty(finding, penalty, loss))
     return [*out, *drop_less(finding, history)]
 
 

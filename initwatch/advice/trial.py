@@ -81,7 +81,7 @@ class Signals:
             against the steepest it has; 0 = none is.
         loss: the step's loss.
         excess: ln(loss / that of a constant guess), 0 below it or where that is not known.
-        equal: hidden kernels whose units are all the same.
+        equal: kernels whose units are all the same, but for an output's that begins at 0.
         alike: True if the last hidden layer no longer tells examples apart.
         slope: change of ln(RMS delta) per layer towards the output; NaN where there is no trend.
         sensitivity: largest of a kernel's (``diagnosis.sensitivity``); 0 where it is not known.
@@ -121,12 +121,17 @@ def signals(history: History, row: int = -1) -> Signals:
         excess = float(np.log(loss / guess))
     places = {variable.path: i for i, variable in enumerate(history.variables)}
     spread = history.series[Statistic.WEIGHT_UNIT_SPREAD][row]
-    hidden = [
+    rms = history.series[Statistic.WEIGHT_RMS][row]
+    several = [
         layer.kernel
         for layer in history.layers
-        if layer.kernel is not None and not layer.is_output and layer.kernel.shape[-1] > 1
+        if layer.kernel is not None
+        and layer.kernel.shape[-1] > 1
+        and layer.kernel.variable in places
+        # an output may begin at 0
+        and not (layer.is_output and rms[places[layer.kernel.variable]] == 0.0)
     ]
-    equal = sum(bool(spread[places[k.variable]] == 0.0) for k in hidden if k.variable in places)
+    equal = sum(bool(spread[places[kernel.variable]] == 0.0) for kernel in several)
     return Signals(
         _range(std),
         _range(delta),

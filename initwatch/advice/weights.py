@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from initwatch.advice.initializers import initializer_for, orthogonal
+from initwatch.advice.initializers import initializer_for, orthogonal, seed_of
+from initwatch.diagnosis.initial_weights import one_sided, oversized
 from initwatch.diagnosis.stack import PlainStack, plain_stack
 from initwatch.records import Advice, Finding, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import TEXTBOOK, Candidate, sigma_w2
@@ -19,6 +20,8 @@ from initwatch.theory.quadrature import mean_square_slope
 # A bias beyond two standard deviations of the pre-activation leaves less than one example in
 # forty on the other side of a ReLU's bend (normal distribution).
 BIAS_LIMIT = 2.0
+# |mean| x sqrt(fan_in) / std of a kernel, from which all its units add up alike (IW106).
+ONE_SIDED = 5.0
 # Keras's normalisations add an epsilon of 1e-3 to the variance; an input of variance 1 has less
 # than that behind such weights.
 BELOW_EPSILON = 1e-3
@@ -306,9 +309,12 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
     for layer in history.layers:
         if layer.kernel is None or layer.kernel.variable not in columns:
             continue
-        # an output may begin at 0; in front of equal layers it lets no gradient through to any
+        # an output may begin at 0; in front of equal layers it lets no gradient through to any,
+        # and one whose units are all equal gives them all the same
+        alone = layer.kernel.shape[-1] == 1
         if layer.is_output and rms[columns[layer.kernel.variable]] > 0.0:
-            continue
+            if alone or not began_as_one(layer.kernel):
+                continue
         # units that a random layer behind them has parted since are no better for it
         constant = began_as_one(layer.kernel) and (
             rms[columns[layer.kernel.variable]] > 0.0 or layer.is_output
@@ -321,6 +327,45 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
         name = _activation_name(layer)
         now = rms[columns[layer.kernel.variable]]
         out.append(_random(layer.kernel, name, layer.path, now, codes))
+    return out
+
+
+def resize(history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """The textbook match for kernels that begin too large or with a mean, and small embeddings."""
+    large = {each.variable: each for each in oversized(history)}
+    aside = {kernel.variable for _, kernel, share in one_sided(history) if share > ONE_SIDED}
+    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    out = []
+    for layer in history.layers:
+        for kernel in layer.kernels:
+            if kernel.variable not in large.keys() | aside:
+                continue
+            name = _activation_name(layer) if kernel is layer.kernel else "linear"
+            now = float(rms[columns[kernel.variable]])
+            advice = _random(kernel, name, layer.path, now, codes)
+            reason = (
+                f"{large[kernel.variable].text}."
+                if kernel.variable in large
+                else f"The weights of {layer.path} do not start around 0, so that all of its units "
+                "begin by adding up their inputs alike."
+            )
+            figures = {k: v for k, v in advice.predicted.items() if k.startswith("sigma_w2")}
+            out.append(replace(advice, reason=reason, predicted=figures))
+    for variable in history.variables:
+        if variable.role == "embeddings" and variable.path in large:
+            out.append(
+                Advice(
+                    layer=variable.layer,
+                    kind="initializer",
+                    current=f"vectors of RMS {large[variable.path].factor:.3g}",
+                    suggested=keras.initializers.RandomUniform(seed=seed_of(variable.path)),
+                    code='embeddings_initializer="uniform"',
+                    reason=f"{large[variable.path].text}.",
+                    codes=codes,
+                    variable=variable.path,
+                )
+            )
     return out
 
 

@@ -76,6 +76,7 @@ def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, st
         loss=facts.name,
         from_logits=facts.from_logits,
         logits_read=backend.logits_of(target.prediction) is not None,
+        aligned=hasattr(target.loss, "fn"),
         label_rank=len(target.y.shape),
         rank=len(shape),
         softmaxes=_softmaxes(observer),

@@ -272,6 +272,7 @@ update_sums = Sums(
     taken=2,
 )
 
+
 def _signs(before: Tensor, after: Tensor, gradient: Tensor) -> list[Tensor]:
     both = ops.sign(before - after) * ops.sign(gradient)
     return [ops.sum(both), count_nonzero(both)]

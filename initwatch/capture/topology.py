@@ -132,6 +132,7 @@ def _describe(
         dropout=dropout,
         first_kernel=kernels[0] if len(kernels) > 1 else None,
         recurrent_kernel=_recurrent_kernel(layer),
+        dtype=keras.backend.standardize_dtype(calls[index].output.dtype),
     )
 
 

@@ -11,17 +11,25 @@ DATA_SCALE = "gradient_to_weights"
 
 # Codes of causes -> codes of what they bring about.
 _WEIGHTS = frozenset(
-    "IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW402 IW501 IW502 IW503".split()
+    "IW103 IW104 IW105 IW201 IW202 IW203 IW204 IW301 IW302 IW402 IW501 IW502 IW503".split()
 )
 # Findings any of which explains by itself that a run does not learn.
 EXPLANATIONS = frozenset(
-    "IW101 IW102 IW103 IW104 IW201 IW202 IW203 IW204 IW301 IW302 IW401 IW402 IW403 IW601".split()
+    (
+        "IW101 IW102 IW103 IW104 IW105 IW106 IW201 IW202 IW203 IW204 IW301 IW302 IW401 IW402 IW403 "
+        "IW404 IW405 IW504 IW601"
+    ).split()
 )
 LEADS_TO: dict[str, frozenset[str]] = {
     "IW602": frozenset("IW201 IW203 IW204 IW401 IW501 IW502 IW503".split()),
     "IW601": _WEIGHTS,
     "IW101": _WEIGHTS,
     "IW102": _WEIGHTS,
+    "IW106": _WEIGHTS,
+    "IW105": frozenset("IW202 IW203 IW301 IW302 IW402 IW501 IW502 IW503".split()),
+    "IW405": frozenset("IW401 IW403 IW204 IW501".split()),
+    "IW404": frozenset("IW202 IW203 IW204 IW301 IW402 IW501 IW502 IW503".split()),
+    "IW504": frozenset("IW103 IW201 IW204 IW301 IW401 IW501".split()),
     "IW103": frozenset("IW201 IW204 IW301 IW501".split()),
     "IW104": frozenset("IW202 IW203 IW301 IW302 IW501 IW502".split()),
     "IW403": frozenset(["IW501"]),

@@ -84,7 +84,7 @@ def _may_be_no_classes(history: History) -> bool:
     if output.loss or output.label_rank >= output.rank or output.units < 2:
         return False
     highest = history.series.get(Statistic.LABEL_MAX)
-    return highest is None or not np.nanmax(highest) == output.units - 1
+    return highest is None or bool(np.nanmax(highest) != output.units - 1)
 
 
 def _skill(output: int, late: dict[Statistic, NDArray[np.float64]]) -> Skill | None:

@@ -50,9 +50,7 @@ def whole_step(rows: NDArray[np.float32], layout: Layout, share: float) -> NDArr
     return whole.astype(np.float32)
 
 
-def _of_outputs(
-    whole: NDArray[np.float64], numbers: NDArray[np.float64], layout: Layout
-) -> None:
+def _of_outputs(whole: NDArray[np.float64], numbers: NDArray[np.float64], layout: Layout) -> None:
     """What predictions have to do with labels: means over the labels of all parts."""
     if Source.OUTPUT not in layout.places:
         return

@@ -15,6 +15,7 @@ AdviceKind = Literal[
     "clipping",
     "regularization",
     "output_loss",
+    "train_step",
 ]
 
 

@@ -84,6 +84,7 @@ class LayerSpec:
         first_kernel: a weight matrix the same layer applies before ``kernel``, with no
             activation between (the depthwise one of a separable convolution).
         recurrent_kernel: the weight matrix that the cell of an RNN applies to its state.
+        dtype: of its output, such as ``float16``; empty if unknown.
     """
 
     path: str
@@ -99,6 +100,7 @@ class LayerSpec:
     dropout: float = 0.0
     first_kernel: Kernel | None = None
     recurrent_kernel: Kernel | None = None
+    dtype: str = ""
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

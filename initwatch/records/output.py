@@ -24,6 +24,7 @@ class Output:
         own_step: whether ``train_step`` is the user's own.
         loss_scale_forgotten: whether the optimizer divides gradients by a loss scale that the
             loss was never multiplied by.
+        aligned: whether Keras gives labels and prediction the same axes before it compares them.
         label_rank, rank: number of axes of labels and prediction, 0 if unknown.
         softmaxes: how many softmaxes stand one behind the other at the end.
     """
@@ -41,6 +42,7 @@ class Output:
     weighted: bool = False
     own_step: bool = False
     loss_scale_forgotten: bool = False
+    aligned: bool = False
     label_rank: int = 0
     rank: int = 0
     softmaxes: int = 0

@@ -1,6 +1,8 @@
 """How a model is being trained, as far as advice needs it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +14,19 @@ class Training:
         learning_rate: its learning rate now, None under a schedule or if unknown.
         loss: canonical name of the loss, such as ``mean_squared_error``; None if it is not one
             whose constant guess is known.
+        settings: the optimizer's other arguments that are not at their default, such as momentum.
+        scales_loss: whether it is wrapped in a ``LossScaleOptimizer``.
     """
 
     optimizer: str
     learning_rate: float | None
     loss: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    scales_loss: bool = False
+
+    def code(self, rate: str, **changed: Any) -> str:
+        """The line that makes this optimizer with another learning rate, and what else changes."""
+        given = {**self.settings, **changed}
+        arguments = "".join(f", {name}={value!r}" for name, value in given.items())
+        line = f"keras.optimizers.{self.optimizer}(learning_rate={rate}{arguments})"
+        return f"keras.optimizers.LossScaleOptimizer({line})" if self.scales_loss else line

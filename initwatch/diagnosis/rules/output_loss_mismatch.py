@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import course_of, is_hurt
+from initwatch.diagnosis.course import LONG, course_of, is_hurt
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Output, Statistic
 from initwatch.records.finding import Severity
@@ -16,10 +16,8 @@ from initwatch.records.finding import Severity
 _PROBABILITIES = frozenset({"sigmoid", "softmax", "hard_sigmoid"})
 _CATEGORICAL = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
 _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
-_REGRESSION = frozenset(
-    "mean_squared_error mean_absolute_error huber log_cosh mean_squared_logarithmic_error "
-    "mean_absolute_percentage_error".split()
-)
+_SHARES = frozenset(["kl_divergence", "kldivergence", "ctc", "cosine_similarity"])
+_ONE_SIDED = frozenset(["relu", "relu6", "softplus", "exponential"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +55,14 @@ class OutputLossMismatch:
         sampled steps: their range, whether they are whole numbers, and which share of their
         variance lies outside what the activation can put out. What cannot work is an error at
         once; what often works all the same is mentioned, and a warning if the loss does not fall.
+        Whatever the loss is: labels that the output's activation cannot reach, a softmax behind
+        another, over one unit or over another axis than the classes', and labels [n] against
+        outputs [n, 1], where the loss is seen to be the mean over all pairs, or nothing is learned.
         Under a cross-entropy also labels that are all one number, of which next to no loss is
         left: mentioned after 1000 examples, a warning after 10,000.
     What it does not flag:
-        Models with several outputs, losses and layers of the user's own, of which nothing is
-        known; squared error on a sigmoid with labels of 0 and 1 that learns.
+        Models with several outputs; labels of weight 0, masked ones and those of ``ignore_class``;
+        squared error on a sigmoid with labels of 0 and 1 that learns.
 
     References:
         Bishop 2006, sec. 4.3.2 to 4.3.4 and 5.2 (which output belongs to which error function).
@@ -70,6 +71,9 @@ class OutputLossMismatch:
     code: ClassVar[str] = "IW602"
     symptom: ClassVar[str] = "output_loss_mismatch"
     summary: ClassVar[str] = "output layer, loss and labels that do not fit each other"
+    uses: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.ALIGNED_ERROR, Statistic.CROSSED_ERROR, Statistic.PREDICTION_SUM_OFF}
+    )
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {
             Statistic.LABEL_MIN,
@@ -121,12 +125,21 @@ class OutputLossMismatch:
         source="rows that sum to 1/255: TensorFlow's gradient, which takes the sum for 1, drives "
         "the loss up without end",
     )
+    pairs: Threshold = threshold(
+        1e-3, unit="|loss / mean squared error of all pairs - 1|", source="float32 sums: 1e-5"
+    )
+    adds_up: Threshold = threshold(
+        0.1, unit="|sum of a row - 1|", source="float16 softmax over 1000 classes: 0.01"
+    )
+    long: int = LONG
     min_rows: int = 2
 
     def abstains(self, history: History) -> str | None:
         """What is the user's own cannot be looked at."""
-        if not history.output.loss:
-            return "the loss is not one of Keras's own, or there are several"
+        if not history.output.labels_seen:
+            return "the step shows no labels to hold the output against"
+        if not history.output.rank:
+            return "there are several outputs"
         return None
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -178,6 +191,7 @@ class OutputLossMismatch:
                 2.0,
                 "A softmax over one unit is 1 whatever the input: every prediction is the same.",
             )
+        yield from self._across(output, history)
         yield from self._illegal_labels(output, low, high, history)
         if loss in _BINARY | {"sparse_categorical_crossentropy"}:
             yield from self._one_label(low, history)
@@ -192,6 +206,17 @@ class OutputLossMismatch:
             )
         if loss in _BINARY | _CATEGORICAL and not output.from_logits:
             yield from self._no_probability(output, history)
+        if loss in _BINARY | _CATEGORICAL and output.from_logits and name in _ONE_SIDED:
+            yield _Fault(
+                "info",
+                "warning",
+                "output_low",
+                output.low,
+                -float("inf"),
+                f"{loss} with from_logits=True takes logits of either sign, and {name} puts out "
+                "nothing below 0.",
+            )
+        yield from self._softmaxes(output, history)
         if loss in _BINARY | _CATEGORICAL and output.from_logits and name in _PROBABILITIES:
             yield _Fault(
                 "info" if output.logits_read else "warning",
@@ -201,8 +226,77 @@ class OutputLossMismatch:
                 1.0,
                 f"{loss} with from_logits=True takes logits, and the output is a {name} already.",
             )
-        if loss in _REGRESSION:
+        numbers = output.label_rank == output.rank or output.units == 1
+        if loss not in _BINARY | _CATEGORICAL | _SHARES and numbers:
             yield from self._regression(output, low, high, history)
+
+    def _across(self, output: Output, history: History) -> Iterator[_Fault]:
+        """Labels [n] against predictions [n, 1], of which broadcasting makes [n, n]."""
+        if output.label_rank == output.rank or output.aligned or output.units > 1:
+            return
+        shapes = "[n] and the outputs [n, 1]" if output.rank == 2 else "[n, 1] and the outputs [n]"
+        text = (
+            f"The labels have the shape {shapes}: subtracting one from the other gives [n, n], "
+            "every prediction against every label"
+        )
+        share = self._crossed(history)
+        if share is not None:
+            yield _Fault(
+                "error",
+                "error",
+                "loss_of_all_pairs",
+                share,
+                self.pairs,
+                f"{text}, and that is what the loss is the mean of.",
+            )
+            return
+        course = course_of(history)
+        if course is not None and course.steps >= self.long and course.no_better:
+            yield _Fault(
+                "warning", "warning", "label_rank", output.label_rank, output.rank, text + "."
+            )
+
+    def _crossed(self, history: History) -> float | None:
+        """Loss / mean squared error of all pairs, if it is that and not the error row by row."""
+        needed = (Statistic.ALIGNED_ERROR, Statistic.CROSSED_ERROR, Statistic.LOSS)
+        if any(statistic not in history.series for statistic in needed):
+            return None
+        aligned, crossed, loss = (history.series[statistic][:, 0] for statistic in needed)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            of_pairs, of_rows = loss / crossed, loss / aligned
+        known = np.isfinite(of_pairs) & np.isfinite(of_rows)
+        if known.sum() < self.min_rows:
+            return None
+        same = np.abs(of_pairs[known] - 1.0) < self.pairs
+        other = np.abs(of_rows[known] - 1.0) > 10.0 * self.pairs
+        return float(np.median(of_pairs[known])) if same.all() and other.any() else None
+
+    def _softmaxes(self, output: Output, history: History) -> Iterator[_Fault]:
+        """A softmax behind a softmax, or over another axis than that of the classes."""
+        if output.softmaxes > 1:
+            yield _Fault(
+                "info",
+                "warning",
+                "softmaxes",
+                float(output.softmaxes),
+                1.0,
+                f"{output.softmaxes} softmaxes stand one behind the other at the output: what "
+                "comes out is nearly the same for every class.",
+            )
+        off = history.series.get(Statistic.PREDICTION_SUM_OFF)
+        if output.loss not in _CATEGORICAL or off is None or output.activation != "softmax":
+            return
+        known = off[:, 0][np.isfinite(off[:, 0])]
+        if len(known) and float(np.median(known)) > self.adds_up:
+            yield _Fault(
+                "warning",
+                "error",
+                "prediction_sum_off",
+                float(np.median(known)),
+                self.adds_up,
+                "The predicted probabilities of an example do not add up to 1: the softmax "
+                "goes over another axis than that of the classes.",
+            )
 
     def _illegal_labels(
         self, output: Output, low: float, high: float, history: History
@@ -315,8 +409,10 @@ class OutputLossMismatch:
             share = float(np.median(beyond[known] / variance[known]))
             if share > 0.0:
                 beyond_hope, hurts = share > self.out_of_reach, share > self.partly_out_of_reach
+                at_once: Severity = "error" if beyond_hope else "warning" if hurts else "info"
                 yield _Fault(
-                    "error" if beyond_hope else "warning" if hurts else "info",
+                    # a loss of the user's own may compare something else with the labels
+                    at_once if output.loss else "info",
                     "error" if hurts else "warning",
                     "out_of_reach",
                     share,
@@ -325,7 +421,8 @@ class OutputLossMismatch:
                     f"{output.low:.4g} and {output.high:.4g}.",
                 )
         two = np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0)
-        if two and (low, high) == (0.0, 1.0) and output.activation in _PROBABILITIES:
+        probabilities = output.activation in _PROBABILITIES and bool(output.loss)
+        if two and (low, high) == (0.0, 1.0) and probabilities:
             yield _Fault(
                 "info",
                 "warning",

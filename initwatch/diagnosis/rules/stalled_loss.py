@@ -10,6 +10,7 @@ import numpy as np
 
 from initwatch.diagnosis.course import Course, course_of, newer_part, solved
 from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.diagnosis.skill import skills_of
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import Finding, History, Statistic
 
@@ -29,7 +30,9 @@ class StalledLoss:
         same batch; also a loss that has come down to that of a constant (0.99 of it or more),
         and has not fallen for 100 steps since. Taken back when the loss begins to fall. At the
         end of a fit of 300 steps and more also a loss that has fallen (a warning), if it is not
-        below 0.95 of that of a constant nor are the errors below 0.7 of a constant's.
+        below 0.95 of that of a constant nor are the errors below 0.7 of a constant's. Where the
+        loss is one whose baseline is not known, predictions are held against labels instead: their
+        error against that of the best constant prediction, and their correlation with the labels.
     What it does not flag:
         A converged or fine-tuned model (its loss is below a constant guess, or 0); a slow but
         steady fall under noise; a run that has fallen below a guess and is flat now; a
@@ -44,6 +47,9 @@ class StalledLoss:
     symptom: ClassVar[str] = "stalled_loss"
     summary: ClassVar[str] = "the loss has not moved from that of a constant guess"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.LOSS})
+    uses: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.PREDICTION_ERROR, Statistic.BASELINE_ERROR, Statistic.PREDICTION_COVARIANCE}
+    )
     retracted: ClassVar[bool] = True
 
     min_fall: Threshold = threshold(
@@ -66,6 +72,12 @@ class StalledLoss:
         unit="loss / loss of a constant",
         source="published vanishing models fall from above to 1.000 of it and stay there",
     )
+    above: Threshold = threshold(
+        1.03,
+        unit="loss / loss of a constant",
+        source="what has come down to a constant's loss and learned nothing else is within 3 %; a "
+        "new head on a frozen base stands at 1.06 after 150 steps, and goes on falling",
+    )
     sure: Threshold = threshold(
         1.5,
         unit="cross-entropy / that of a constant",
@@ -84,9 +96,11 @@ class StalledLoss:
 
     def abstains(self, history: History) -> str | None:
         """Without a constant's loss a converged model looks the same."""
-        if len(history.trivial_losses) and not np.isfinite(history.trivial_losses).any():
+        known = np.isfinite(history.trivial_losses).any() or bool(skills_of(history))
+        if len(history.trivial_losses) and not known:
             return (
-                "what a constant guess would lose is not known of this loss: it is only mentioned"
+                "predictions cannot be held against labels, and what the best constant prediction "
+                "would lose is not known of this loss: it is judged by its own course alone"
             )
         return None
 
@@ -100,7 +114,7 @@ class StalledLoss:
             return
         found = self._stands(history, course)
         if found is None and history.over:
-            found = self._no_better(history, course)
+            found = self._no_better(history, course) or self._predicts_nothing(history, course)
         if found is not None:
             yield found
 
@@ -135,7 +149,44 @@ class StalledLoss:
             ),
         )
 
+    def _predicts_nothing(self, history: History, course: Course) -> Finding | None:
+        """For an output that is predicted no better than by a constant, whatever the loss does."""
+        if course.steps < self.long or (course.guess is not None and history.output.loss):
+            return None
+        lost = [skill for skill in skills_of(history) if skill.at_baseline]
+        if not lost:
+            return None
+        worst = max(lost, key=lambda skill: skill.share)
+        several = len(skills_of(history)) > 1
+        of = f" of output {worst.output + 1}" if several else ""
+        every = (
+            "are the same for every example"
+            if worst.same
+            else "are no better than always predicting the mean, or the most common class"
+        )
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="warning",
+            layers=[],
+            step=history.step,
+            evidence={
+                "error_over_baseline": worst.share,
+                "error_over_baseline_limit": self.trivial_share,
+                "agreement": worst.agreement,
+                "labels": worst.labels,
+                "output": worst.output,
+                **course.evidence(),
+            },
+            message=(
+                f"Training has ended after {course.steps} steps, and the predictions{of} {every}: "
+                f"their error is {worst.share:.2g} times as large."
+            ),
+        )
+
     def _stands(self, history: History, course: Course) -> Finding | None:
+        if course.share is None and course.skill is not None and not course.skill.at_baseline:
+            return None
         finite = np.isfinite(history.losses)
         losses, steps = history.losses[finite], history.loss_steps[finite]
         guess, trend = course.guess, course.trend
@@ -155,11 +206,14 @@ class StalledLoss:
                 return None
             if "crossentropy" in history.output.loss and share > self.sure:
                 return None
+            if share > self.above and (course.creeps or course.steps < self.long):
+                return None
             if np.median(losses[begin:][known] / constant[known]) < self.at_guess:
                 return None
             trend = trend_of(losses[begin:])
             if self._falls(trend):
                 return None
+        above = bool(begin) and share > self.above
         evidence: dict[str, float | int] = {
             "loss_fall": trend.fall,
             "loss_fall_limit": self.min_fall,
@@ -174,6 +228,11 @@ class StalledLoss:
             evidence["loss_of_a_constant"] = guess
             evidence["loss_share_of_a_constant"] = share
         against = ""
+        skill = course.skill if guess is None else None
+        if skill is not None:
+            evidence["error_over_baseline"] = skill.share
+            evidence["agreement"] = skill.agreement
+            against = ", and the predictions are no better than always the same one"
         if guess is not None:
             near = share < 1.1
             against = f", {'that of a' if near else 'and a'} constant guess ({guess:.4g})"
@@ -182,7 +241,7 @@ class StalledLoss:
             code=self.code,
             symptom=self.symptom,
             # without a known constant's loss a converged model would look the same
-            severity="info" if guess is None else "error",
+            severity="info" if not course.is_known else "warning" if above else "error",
             layers=[],
             step=history.step,
             evidence=evidence,

@@ -35,6 +35,7 @@ class ZeroGradient:
         Frozen layers and layers beside the path to the prediction (their gradient is absent,
         not zero). Zero-initialised branches: zero in the first step only.
         Embeddings, of which only rows in the batch get a gradient. Gradients that are only small.
+        Branches that are left out at random: those need 16 steps in a row.
 
     References:
         Lu et al. 2019 (networks born dead).
@@ -58,6 +59,7 @@ class ZeroGradient:
         source="half of float32's last digit: the loss would be the same number",
     )
     window: int = 4  # steps: a zero-initialised branch needs two updates to open
+    branch_window: int = 16  # steps: a branch left out in half of them is not there once in 65,000
     long: int = LONG
 
     def check(self, history: History) -> Iterator[Finding]:
@@ -86,8 +88,10 @@ class ZeroGradient:
                 by_layer.setdefault(variable.layer, []).append(True)
         whole = [path for path, flags in by_layer.items() if all(flags)]
         layers = history.layers_of(whole)
+        layers = self._for_long(history, layers) if not all_zero else layers
         if not layers:
             return None
+        at_output = self._reaches_output(history, zero & present)
         layers.sort(key=lambda path: order.get(path, len(order)))
         return Finding(
             code=self.code,
@@ -101,14 +105,45 @@ class ZeroGradient:
                 "steps": self.window,
                 "layers_zero": len(layers),
                 "layers_with_gradient": len(by_layer) - len(layers),
+                "zero_at_output": int(at_output),
             },
             message=(
-                "Every gradient of the network is exactly 0: nothing is being learned."
+                "Every gradient of the network is exactly 0"
+                + (
+                    ", the output layer's too: the loss does not change with the outputs, and"
+                    if at_output
+                    else ": "
+                )
+                + " nothing is being learned."
                 if all_zero
                 else f"The gradient of {layers[0]} is exactly 0 in {self.window} steps in a row: "
                 "it is not being trained."
             ),
         )
+
+    def _for_long(self, history: History, layers: list[str]) -> list[str]:
+        """Of layers that some paths go round only those that have been without for longer.
+
+        A branch that is left out of some steps at random has no gradient in them.
+        """
+        trunk = {layer.path for layer in history.layers if layer.trunk}
+        found = depth.at_zero(history, Statistic.GRADIENT_MAX_ABS, self.branch_window)
+        if found is None:
+            return [path for path in layers if path in trunk]
+        zero, _ = found
+        seen = [i for i in range(len(zero)) if not np.isnan(zero[i])]
+        of_layer: dict[str, list[bool]] = {}
+        for i in seen:
+            path = history.layers_of([history.variables[i].layer])[0]
+            of_layer.setdefault(path, []).append(bool(zero[i]))
+        return [path for path in layers if path in trunk or all(of_layer.get(path, [False]))]
+
+    @staticmethod
+    def _reaches_output(history: History, zero: NDArray[np.bool_]) -> bool:
+        """True if the weights of the output itself have no gradient."""
+        heads = {layer.path for layer in history.layers if layer.is_output and layer.kernel}
+        own = [i for i, v in enumerate(history.variables) if v.layer in heads]
+        return bool(own) and all(bool(zero[i]) for i in own)
 
     def _as_good_as(self, history: History) -> Finding | None:
         course = course_of(history)

@@ -95,7 +95,7 @@ def main() -> None:
         counts = score.sound(results, programs)
     elif options.command == "truth":
         listed = [pair for pair in pairs.listed() if pair.partition("/")[0] in programs]
-        stock = [name for name, program in programs.items() if program.stock]
+        stock = [n for n, p in programs.items() if p.stock and p.area != "applications"]
         names = wanted([*stock, *listed], options)
         truth.measure(names, options.jobs, options.backend)
         measured = truth.known()

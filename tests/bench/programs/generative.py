@@ -297,3 +297,42 @@ def pixelcnn():
         epochs=10,
         test=(x_test, x_test),
     )
+
+
+def hidden_found(run):
+    """The share of the variance of the hidden pixels that is found."""
+    x, y = run.test
+    hidden = x[..., 1:] > 0
+    error = (predicted(run.model, x) - y)[hidden] ** 2
+    by = (y - y.mean(0))[hidden] ** 2
+    return max(-1.0, 1 - float(error.mean() / by.mean()))
+
+
+@program("inpainting", area="generative", score=hidden_found, chance=0.0, learned=0.3, stock=True)
+def inpainting():
+    """A square is cut out of each image and filled again; where it was is a channel."""
+    (x, _), (x_test, _) = digits(8)
+    rng = np.random.default_rng(0)
+
+    def cut(images):
+        hidden = np.zeros_like(images)
+        for mask, (a, b) in zip(hidden, rng.integers(0, 6, (len(images), 2)), strict=True):
+            mask[a : a + 3, b : b + 3] = 1
+        return np.concatenate([images * (1 - hidden), hidden], axis=-1)
+
+    x = np.concatenate([x, x])
+    inputs = keras.Input((8, 8, 2))
+    h = fine = layers.Conv2D(24, 3, **SAME)(inputs)
+    h = layers.Conv2D(48, 3, strides=2, **SAME)(h)
+    h = layers.Conv2D(48, 3, **SAME)(h)
+    h = layers.UpSampling2D(2)(h)
+    h = layers.Conv2D(24, 3, **SAME)(layers.Concatenate()([h, fine]))
+    return Run(
+        model=keras.Model(inputs, layers.Conv2D(1, 3, padding="same")(h)),
+        x=cut(x),
+        y=x,
+        loss="mse",
+        optimizer=keras.optimizers.Adam(2e-3),
+        epochs=5,
+        test=(cut(x_test), x_test),
+    )

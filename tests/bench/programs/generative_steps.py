@@ -69,7 +69,8 @@ class Gan(keras.Model):
 
     def train_step(self, real):
         rows = ops.shape(real)[0]
-        made = self.generator(keras.random.normal((rows, self.latent), seed=self.seeds))
+        noise = keras.random.normal((rows, self.latent), seed=self.seeds)
+        made = self.generator(noise, training=True)
         images = ops.concatenate([made, real], axis=0)
         labels = ops.concatenate([ops.ones((rows, 1)), ops.zeros((rows, 1))], axis=0)
         labels += 0.05 * keras.random.uniform(ops.shape(labels), seed=self.seeds)
@@ -101,7 +102,7 @@ def convolutional_discriminator(activation):
             layers.Conv2D(48, 3, strides=2, padding="same"),
             layers.LeakyReLU(negative_slope=0.2),
             layers.Flatten(),
-            layers.Dropout(0.2),
+            layers.Dropout(0.3),
             layers.Dense(1, activation=activation),
         ]
     )
@@ -111,12 +112,15 @@ def convolutional_generator(latent=16):
     return keras.Sequential(
         [
             keras.Input((latent,)),
-            layers.Dense(2 * 2 * 48),
+            layers.Dense(2 * 2 * 48, use_bias=False),
+            layers.BatchNormalization(momentum=0.8),
             layers.LeakyReLU(negative_slope=0.2),
             layers.Reshape((2, 2, 48)),
-            layers.Conv2DTranspose(48, 4, strides=2, padding="same"),
+            layers.Conv2DTranspose(48, 4, strides=2, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.8),
             layers.LeakyReLU(negative_slope=0.2),
-            layers.Conv2DTranspose(24, 4, strides=2, padding="same"),
+            layers.Conv2DTranspose(24, 4, strides=2, padding="same", use_bias=False),
+            layers.BatchNormalization(momentum=0.8),
             layers.LeakyReLU(negative_slope=0.2),
             layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
         ]
@@ -321,7 +325,7 @@ class Diffusion(keras.Model):
         for step in range(steps):
             time = np.full((rows, 1, 1, 1), 1 - step / steps, "float32")
             noise_rate, signal_rate = (ops.convert_to_numpy(r) for r in self.rates(time))
-            noise = self.network.predict([noisy, noise_rate**2], batch_size=500, verbose=0)
+            noise = ops.convert_to_numpy(self.network([noisy, noise_rate**2], training=False))
             images = (noisy - noise_rate * noise) / signal_rate
             next_noise, next_signal = (
                 ops.convert_to_numpy(r) for r in self.rates(time - 1 / steps)
@@ -343,4 +347,4 @@ def diffusion():
         optimizer=keras.optimizers.AdamW(2e-3, weight_decay=1e-4),
         loss=keras.losses.mean_absolute_error,
     )
-    return Run(model=model, x=x, epochs=14, test=x_test)
+    return Run(model=model, x=x, epochs=7, test=x_test)

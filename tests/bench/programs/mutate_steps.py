@@ -58,7 +58,9 @@ def stepping(run: Run, kind: type[OwnStep], policy: str = "") -> Run | None:
         return [like(layer, config | ({"dtype": policy} if policy else {}))]
 
     model = rebuilt(run.model, exchange)
-    return replace(run, model=kind(model.input, model.output, name=model.name))
+    sequential = isinstance(model, keras.Sequential)
+    ends = (model.inputs[0], model.outputs[0]) if sequential else (model.input, model.output)
+    return replace(run, model=kind(*ends, name=model.name))
 
 
 NONE = "unchanged_weights zero_gradient stalled_loss update_too_small"

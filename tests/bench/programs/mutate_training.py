@@ -233,8 +233,8 @@ add("dropout_0.95", "regularization", "dropout of 0.95 behind every hidden layer
     "regularization", behind_hidden(lambda: kl.Dropout(0.95)))  # fmt: skip
 add("dropout_0.99", "regularization", "dropout of 0.99 behind every hidden layer", HELD_BACK,
     "regularization", behind_hidden(lambda: kl.Dropout(0.99)))  # fmt: skip
-add("noise_10", "regularization", "noise of deviation 10 behind every hidden layer", HELD_BACK,
-    "regularization", behind_hidden(lambda: kl.GaussianNoise(10.0)))  # fmt: skip
+add("noise_1", "regularization", "noise of deviation 1 behind every hidden layer", HELD_BACK,
+    "regularization", behind_hidden(lambda: kl.GaussianNoise(1.0)))  # fmt: skip
 
 
 # ------------------------------------------------------------------------------ frozen

@@ -59,50 +59,31 @@ def propose(programs: dict[str, Any], only: set[str] | None = None) -> str:
     for pair in pairs():
         chosen.setdefault(pair.partition("/")[0], []).append(pair.partition("/")[2])
     truth = known()
-    applicable = _applicable({n: p for n, p in programs.items() if _fits(n, p, truth)})
-    order = sorted(operators().values(), key=lambda o: (len(applicable.get(o.name, ())), o.name))
-    for item in order:
+    fit = [name for name, program in programs.items() if _fits(name, program, truth)]
+    made = {name: programs[name].make() for name in fit}
+    for item in operators().values():
         if only is not None and item.name not in only:
             continue
-        there = {program for program, found in chosen.items() if item.name in found}
-        free = [
-            program
-            for program in applicable.get(item.name, ())
-            if program not in there and f"{program}/{item.name}" not in truth
-        ]
-        for _ in range(QUOTA.get(item.family, 2) - len(there)):
-            if free:
-                least = min(free, key=lambda p: (len(chosen.get(p, ())), rank(p + item.name)))
-                free.remove(least)
-                chosen.setdefault(least, []).append(item.name)
+        missing = QUOTA.get(item.family, 2) - sum(item.name in of for of in chosen.values())
+        free = [n for n in fit if f"{n}/{item.name}" not in truth]
+        free.sort(key=lambda n: (len(chosen.get(n, ())) // 3, rank(f"{n}/{item.name}")))
+        for name in free:
+            if missing > 0 and item.name not in chosen.get(name, ()) and _applies(item, made[name]):
+                chosen.setdefault(name, []).append(item.name)
+                missing -= 1
     return "\n".join(f"{name} {' '.join(sorted(chosen[name]))}" for name in sorted(chosen))
 
 
 def _fits(name: str, program: Any, truth: dict[str, Any]) -> bool:
+    """True for a stock program that learns, and fast."""
     entry = truth.get(name, {})
-    return bool(
-        program.stock
-        and entry.get("seconds", 1e9) <= SLOWEST
-        and min(entry["scores"]) >= program.learned
-    )
+    fast = entry.get("seconds", 1e9) <= SLOWEST
+    return bool(program.stock and fast and min(entry["scores"]) >= program.learned)
 
 
-def _applicable(programs: dict[str, Any]) -> dict[str, list[str]]:
-    """Operator -> programs."""
-    import keras
-
-    from tests.bench.programs.mutate import operators
-
-    found: dict[str, list[str]] = {}
-    for name, program in programs.items():
-        keras.backend.clear_session()
-        run = program.make()
-        for item in operators().values():
-            try:
-                applies = item.change(run) is not None
-            except Exception as error:
-                print(f"# {name}/{item.name}: {type(error).__name__}: {str(error)[:100]}")
-                applies = False
-            if applies:
-                found.setdefault(item.name, []).append(name)
-    return found
+def _applies(item: Any, run: Any) -> bool:
+    try:
+        return item.change(run) is not None
+    except Exception as error:
+        print(f"# {item.name}: {type(error).__name__}: {str(error)[:100]}")
+        return False

@@ -1,0 +1,100 @@
+"""What several rules ask of the initial weights: their size, and whether they have a mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from initwatch.records import History, Kernel, LayerSpec, Statistic
+from initwatch.theory.choice import TEXTBOOK, sigma_w2
+
+# In variance: twice the standard deviation that the textbook gives.
+FAR_OFF = 4.0
+# Embeddings are drawn from U(-0.05, 0.05) by Keras, and of variance 1 by others.
+LARGE_EMBEDDING = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """Weights that begin too large.
+
+    Attributes:
+        layer: path of their layer.
+        variable: path of the variable.
+        factor: their size (RMS) over the suitable one.
+        text: a sentence about them, without its full stop.
+    """
+
+    layer: str
+    variable: str
+    factor: float
+    text: str
+
+
+def suitable_rms(layer: LayerSpec, kernel: Kernel) -> float:
+    """Standard deviation that the textbook initializer of the layer's activation gives."""
+    alone = kernel is layer.kernel
+    name = layer.activation.name if alone and layer.activation is not None else "linear"
+    family = TEXTBOOK.get(name, "glorot")
+    return float(np.sqrt(sigma_w2(family, 0.0, kernel.fan_in, kernel.fan_out) / kernel.fan_in))
+
+
+def oversized(history: History) -> list[Oversized]:
+    """Kernels and embeddings whose first values are more than twice the suitable size."""
+    rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    out = []
+    for layer in history.layers:
+        for kernel in layer.kernels:
+            if kernel.variable not in columns or kernel is layer.recurrent_kernel:
+                continue
+            if layer.normalized:  # whatever its size is, what comes behind brings it back
+                continue
+            size, suitable = float(rms[columns[kernel.variable]]), suitable_rms(layer, kernel)
+            if size**2 > FAR_OFF * suitable**2:
+                out.append(
+                    Oversized(
+                        layer.path,
+                        kernel.variable,
+                        size / suitable,
+                        f"The weights of {layer.path} have a typical size (RMS) of {size:.2g} "
+                        f"where {suitable:.2g} suits {kernel.fan_in} inputs",
+                    )
+                )
+    for i, variable in enumerate(history.variables):
+        if variable.role == "embeddings" and rms[i] > LARGE_EMBEDDING:
+            out.append(
+                Oversized(
+                    variable.layer,
+                    variable.path,
+                    float(rms[i]),
+                    f"The vectors of {variable.layer} have a typical size (RMS) of {rms[i]:.2g} "
+                    "where 1 or less is customary",
+                )
+            )
+    return out
+
+
+def one_sided(history: History) -> list[tuple[LayerSpec, Kernel, float]]:
+    """Kernels that begin with a mean: layer, kernel, and |mean| x sqrt(fan_in) / std.
+
+    Of inputs that are all of one sign, as behind ReLU, a unit sums mean x fan_in of their size in
+    common with all other units, and std x sqrt(fan_in) of its own.
+    """
+    if Statistic.WEIGHT_MEAN not in history.series or Statistic.WEIGHT_STD not in history.series:
+        return []
+    mean, std = (
+        history.first(statistic, 1)[0]
+        for statistic in (Statistic.WEIGHT_MEAN, Statistic.WEIGHT_STD)
+    )
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    out = []
+    for layer in history.layers:
+        for kernel in layer.kernels:
+            column = columns.get(kernel.variable)
+            if column is None or not std[column] > 0.0 or kernel is layer.recurrent_kernel:
+                continue
+            share = abs(float(mean[column])) * np.sqrt(kernel.fan_in) / float(std[column])
+            out.append((layer, kernel, float(share)))
+    return out

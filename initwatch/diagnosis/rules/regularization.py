@@ -1,0 +1,105 @@
+"""IW504 regularization: a penalty on the weights outweighs the loss of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from initwatch.diagnosis.course import course_of, solved
+from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.records import Finding, History, Statistic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regularization:
+    """Regularizers put more on top of the loss than the data's own loss, and nothing is learned.
+
+    What it means:
+        The steps make the weights smaller before they make the predictions better. A factor that
+        is usual for one kind of penalty or one size of network is far too large for another.
+    Why it hurts:
+        Weights that are pulled to 0 faster than the data can pull them away carry no signal.
+    How it is measured:
+        What regularizers and add_loss put into the step's loss, against the rest of it, a median
+        over the last 20 sampled steps; the run is no better than the baseline after 50 steps, or
+        has lost more than half of the size of its weights and stands above what it began to learn.
+    What it does not flag:
+        Penalties of a run that learns, however large; losses that are made by add_loss alone.
+
+    References:
+        Goodfellow, Bengio & Courville 2016, sec. 7.1.
+    """
+
+    code: ClassVar[str] = "IW504"
+    symptom: ClassVar[str] = "regularization"
+    summary: ClassVar[str] = "a penalty on the weights outweighs the loss of the data"
+    needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.PENALTY, Statistic.LOSS})
+    uses: ClassVar[frozenset[Statistic]] = frozenset({Statistic.WEIGHT_RMS})
+    retracted: ClassVar[bool] = True
+
+    outweighs: Threshold = threshold(
+        1.0,
+        unit="penalty / loss of the data",
+        source="above, most of what the steps are made of is the penalty",
+    )
+    shrunk: Threshold = threshold(
+        0.5,
+        unit="RMS(w) now / at first",
+        source="customary penalties (1e-4) leave weights as large as they were or larger",
+    )
+    window: int = 20
+    min_steps: int = 50
+
+    def check(self, history: History) -> Iterator[Finding]:
+        penalties = np.nan_to_num(history.last(Statistic.PENALTY, self.window)[:, 0])
+        course = course_of(history)
+        if course is None or course.steps < self.min_steps or solved(history, self.window):
+            return
+        if not course.no_better or not course.finite:
+            return
+        at_first = float(np.nan_to_num(history.series[Statistic.PENALTY][0, 0]))
+        penalty = float(np.median(penalties))
+        loss = float(np.median(history.losses[-self.window :]))
+        left = self._left(history)
+        began = at_first > self.outweighs * float(history.losses[0]) and left < self.shrunk
+        if not (penalty > self.outweighs * loss > 0.0 or began):
+            return
+        size = max(penalty, at_first)
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error" if course.hurt else "warning",
+            layers=[],
+            step=history.step,
+            evidence={
+                "penalty_over_loss": size / loss if loss > 0.0 else float("inf"),
+                "penalty_over_loss_limit": self.outweighs,
+                "penalty_first": at_first,
+                "penalty_now": penalty,
+                "weights_left": left,
+                **course.evidence(),
+            },
+            message=(
+                f"The penalty on the weights ({size:.3g}) outweighs the loss of the data "
+                f"({loss:.3g}), and the model predicts no better than always the same: the "
+                "steps shrink the weights instead of fitting the data."
+            ),
+        )
+
+    def _left(self, history: History) -> float:
+        """Median over kernels of their size now over that at first."""
+        if Statistic.WEIGHT_RMS not in history.series:
+            return 1.0
+        first, now = (
+            history.first(Statistic.WEIGHT_RMS, 1)[0],
+            history.last(Statistic.WEIGHT_RMS, 1)[0],
+        )
+        kernels = [
+            i
+            for i, v in enumerate(history.variables)
+            if v.role.endswith("kernel") and first[i] > 0.0
+        ]
+        return float(np.median(now[kernels] / first[kernels])) if kernels else 1.0
