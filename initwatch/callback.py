@@ -90,10 +90,10 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
             callbacks.callbacks.append(last)
         last.watch = self._watch
 
-    def _begin(self, first: _Watching, whole: bool = False) -> None:
+    def _begin(self, first: _Watching, whole: bool = False, loop: bool = False) -> None:
         """A training begins; ``first`` is the callback of the suite that conducts.
 
-        ``whole``: a batch is all the data there is.
+        ``whole``: a batch is all the data there is. ``loop``: the user's own calls it.
         """
         self._conducts = first is self
         self._arms = False
@@ -107,7 +107,7 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         self._join(watch)
         if self._conducts:
             # a step traced for an earlier fit is used again while the model is compiled the same
-            self._session = watch.begin(self.model, self._session, whole)
+            self._session = watch.begin(self.model, self._session, whole, loop)
         elif self._brings_its_own:
             watch.say_shared(type(self).__name__)
 
@@ -135,7 +135,7 @@ class _Watching(keras.callbacks.Callback):  # type: ignore[misc]  # keras is unt
         outer = attributes.get("train_on_batch")
         known = getattr(outer, "conductor", None)
         conductor = known if isinstance(known, _Watching) else self
-        self._begin(conductor)
+        self._begin(conductor, loop=True)
         original = model.train_on_batch
 
         def train_on_batch(*args: Any, **kwargs: Any) -> Any:

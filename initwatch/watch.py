@@ -82,7 +82,11 @@ class Watch:
     # ------------------------------------------------------------------ lifetime
 
     def begin(
-        self, model: keras.Model, earlier: Session | None, whole: bool = False
+        self,
+        model: keras.Model,
+        earlier: Session | None,
+        whole: bool = False,
+        loop: bool = False,
     ) -> Session | None:
         """Before the first batch; ``earlier`` is the session of the fit before, if any.
 
@@ -90,6 +94,7 @@ class Watch:
             model: compiled.
             earlier: used again if it can be.
             whole: a batch is all the data there is.
+            loop: a loop of the user's calls the model's ``train_on_batch``.
 
         Returns:
             the session of this fit, None if there is nothing that can be observed.
@@ -98,7 +103,7 @@ class Watch:
         self._engine.patient = not self.menders
         try:
             reusable = earlier is not None and not earlier.broken and earlier.serves(model, whole)
-            self._session = earlier if reusable else Session(model, whole)
+            self._session = earlier if reusable else Session(model, whole, loop)
             assert self._session is not None
             self._session.attach(self._faults, self._receive)
             self._session.want_again()

@@ -100,10 +100,10 @@ class Alternatives:
         """The same advice, that of other kinds measured where it can be.
 
         What is seen to help comes first, behind initializers that do, and what is seen not to
-        comes last, or not at all where a few steps do tell. An output that does not fit its loss or labels is answered before all: without
-        that, a loss that falls says nothing. So are inputs out of scale whose scaling helps: what
-        weights suit is asked once they are in scale. Where there is an initializer that helps, no
-        copy of the model is made.
+        comes last, or not at all where a few steps do tell. An output that does not fit its loss
+        or labels is answered before all: without that, a loss that falls says nothing. So are
+        inputs out of scale whose scaling helps: what weights suit is asked once they are in scale.
+        Where there is an initializer that helps, no copy of the model is made.
         """
         began, self._before = time.monotonic(), None
         initializers = [item for item in advice if item.kind == "initializer"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -41,12 +42,12 @@ def copied(model: keras.Model, exchange: Exchange, keep: bool) -> Iterator[keras
     Raises:
         CannotCopyError: if it cannot be copied.
     """
-    if model.count_params() > MOST_WEIGHTS:
+    if getattr(model.train_step, "__func__", None) is not keras.Model.train_step:
+        raise CannotCopyError("the model has a train_step of its own")
+    if sum(math.prod(v.shape) for v in model.weights) > MOST_WEIGHTS:
         raise CannotCopyError(f"the model has more than {MOST_WEIGHTS:.0e} weights")
     if sum(bool(layer._trainable_variables) for layer in model._flatten_layers()) > MOST_LAYERS:
         raise CannotCopyError(f"the model has more than {MOST_LAYERS} layers with weights")
-    if getattr(model.train_step, "__func__", None) is not keras.Model.train_step:
-        raise CannotCopyError("the model has a train_step of its own")
     with generators_put_back(), names_put_back():
         random.seed(0)
         try:

@@ -312,9 +312,9 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
         # an output may begin at 0; in front of equal layers it lets no gradient through to any,
         # and one whose units are all equal gives them all the same
         alone = layer.kernel.shape[-1] == 1
-        if layer.is_output and rms[columns[layer.kernel.variable]] > 0.0:
-            if alone or not began_as_one(layer.kernel):
-                continue
+        parted = alone or not began_as_one(layer.kernel)
+        if layer.is_output and parted and rms[columns[layer.kernel.variable]] > 0.0:
+            continue
         # units that a random layer behind them has parted since are no better for it
         constant = began_as_one(layer.kernel) and (
             rms[columns[layer.kernel.variable]] > 0.0 or layer.is_output

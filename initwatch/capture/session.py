@@ -76,13 +76,14 @@ class Session:
         model: compiled. One that is not built is built from its first batch, as its own first
             step would build it.
         whole: a batch is all the data there is, as where an epoch has one step.
+        loop: it is trained by a loop of the user's, which may freeze it for some of its steps.
 
     Raises:
         NotReadyError: if the model is not compiled, or built and without trainable weights.
         UnsupportedError: if its training cannot be observed.
     """
 
-    def __init__(self, model: keras.Model, whole: bool = False) -> None:
+    def __init__(self, model: keras.Model, whole: bool = False, loop: bool = False) -> None:
         _check_compiled(model)
         self._backend = backends.current()
         refusal = self._backend.refusal(model)
@@ -90,6 +91,7 @@ class Session:
             raise UnsupportedError(refusal)
         self.model = model
         self._whole = whole
+        self._loop = loop
         self.broken = False
         self._train_function = model.__dict__.get("train_function")
         self._faults = Faults(lambda message: None)
@@ -118,7 +120,8 @@ class Session:
             self._learn_model()
 
     def _learn_model(self) -> None:
-        _check_trainable(self.model)
+        if not self._loop:
+            _check_trainable(self.model)
         layers = list(self.model._flatten_layers(include_self=True))
         self._paths = unique_paths(layers)
         for layer in layers:
@@ -189,6 +192,8 @@ class Session:
         """Stands in for the model's train function during one batch."""
         previous = self._installed[1] if self._installed else None
         self.disarm()
+        if previous is not None and self._loop and not self.model.trainable_variables:
+            return previous(*args)  # frozen in this step: there is nothing to see
         if previous is not None and not self._paths and not self._model_is_built(*args):
             # whatever stands in the way: the user's own step builds the model, or says what it is
             return previous(*args)
