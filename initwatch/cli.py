@@ -66,10 +66,11 @@ def _run(arguments: Sequence[str] | None) -> int:
             print(f"{rule.code}  {rule.symptom:<22} {rule.summary}")
         return 0
     wanted = chosen.rule.lower().replace("-", "_")
-    for rule in CATALOGUE:
-        if wanted in (rule.code.lower(), rule.symptom):
-            print(explanation(rule))
-            return 0
+    # several rules may share a symptom
+    chosen_rules = [rule for rule in CATALOGUE if wanted in (rule.code.lower(), rule.symptom)]
+    if chosen_rules:
+        print("\n\n".join(map(explanation, chosen_rules)))
+        return 0
     known = ", ".join(rule.code for rule in CATALOGUE)
     return _fault(f"no rule {chosen.rule!r}; there are {known}")
 

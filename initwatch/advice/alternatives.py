@@ -35,7 +35,7 @@ LOWER = 0.1  # share by which a change must lower it more than as many steps wit
 SECONDS = 30.0
 COPIED = frozenset({"activation", "normalization"})  # kinds that take a copy of the model
 # Kinds whose effect on the loss a few steps do tell, if only by its sign.
-_TOLD_AT_ONCE = COPIED | {"input_scale"}
+_TOLD_AT_ONCE = COPIED
 # Findings that a smaller or a larger learning rate answers.
 TOO_LARGE = frozenset({"IW301", "IW402", "IW502", "IW503"})
 TOO_SMALL = frozenset({"IW401", "IW403"})
