@@ -30,18 +30,28 @@ def test_rules_lists_every_rule_in_order(capsys):
 
 @every_rule
 def test_explain_finds_a_rule_by_code_and_by_symptom(rule, capsys):
-    answers = []
-    for name in (
-        rule.code,
-        rule.code.lower(),
-        rule.symptom,
-        rule.symptom.replace("_", "-").upper(),
-    ):
+    def explained(name):
         assert main(["explain", name]) == 0
-        answers.append(capsys.readouterr().out)
-    assert len(set(answers)) == 1
-    assert answers[0].startswith(f"{rule.code} {rule.symptom}: {rule.summary}\n")
-    assert inspect.getdoc(rule) in answers[0]
+        return capsys.readouterr().out
+
+    by_code, by_symptom = explained(rule.code), explained(rule.symptom)
+    assert explained(rule.code.lower()) == by_code
+    assert explained(rule.symptom.replace("_", "-").upper()) == by_symptom
+    assert by_code.startswith(f"{rule.code} {rule.symptom}: {rule.summary}\n")
+    assert inspect.getdoc(rule) in by_code
+    # of rules that share a symptom all are explained, in their order
+    sharing = [r.code for r in CATALOGUE if r.symptom == rule.symptom]
+    assert by_symptom == "\n".join(map(explained, sharing))
+
+
+def test_explain_of_a_shared_symptom_has_a_page_for_each_rule(capsys):
+    assert main(["explain", "initializer_mismatch"]) == 0
+    text = capsys.readouterr().out
+    first, second = (text.index(f"{code} initializer_mismatch: ") for code in ("IW101", "IW106"))
+    assert 0 == first < second
+    assert text[:second].endswith("\n\n")
+    assert main(["explain", "IW106"]) == 0
+    assert capsys.readouterr().out == text[second:]
 
 
 @every_rule

@@ -173,6 +173,58 @@ def with_layers(history, change: Callable[[LayerSpec], LayerSpec]):
     return dataclasses.replace(history, layers=tuple(map(change, history.layers)))
 
 
+def against_labels(labels, predictions, weights=None):
+    """What predictions have to do with labels, one row of each statistic: by plain NumPy.
+
+    Args:
+        labels: class numbers int[n], or numbers of the predictions' shape.
+        predictions: float[n, units].
+        weights: what each example counts.
+    """
+    labels, p = np.asarray(labels), np.asarray(predictions, float)
+    w = np.ones(len(p)) if weights is None else np.asarray(weights, float)
+    counted = np.count_nonzero(w)
+    classes = labels.ndim < p.ndim and p.shape[-1] > 1
+    y = np.eye(p.shape[-1])[labels] if classes else labels.reshape(p.shape).astype(float)
+    mean_y, mean_p = (np.average(x, axis=0, weights=w) for x in (y, p))
+
+    def over(x):
+        """A sum over the units of classes, else a mean over all."""
+        each = np.average(x, axis=0, weights=w)
+        return each.sum() if classes else each.mean()
+
+    if classes:
+        error = np.average(p.argmax(axis=1) != labels, weights=w)
+        baseline = 1.0 - mean_y.max()
+    else:
+        error = over((y - p) ** 2)
+        baseline = over((y - mean_y) ** 2) * len(p) / max(len(p) - 1, 1)
+    return {
+        Statistic.LABELS_COUNTED: counted,
+        Statistic.PREDICTION_ERROR: error,
+        Statistic.BASELINE_ERROR: baseline,
+        Statistic.PREDICTION_COVARIANCE: over((y - mean_y) * (p - mean_p)),
+        Statistic.PREDICTION_VARIANCE: over((p - mean_p) ** 2),
+        Statistic.PREDICTION_SQUARE: over(p**2),
+        Statistic.TARGET_VARIANCE: over((y - mean_y) ** 2),
+    }
+
+
+def predicting(history, outputs):
+    """The same history with what is known of its outputs' predictions.
+
+    Args:
+        outputs: for each output its rows, as ``against_labels`` gives them, as many as the
+            history has; one row stands for all of them.
+    """
+    rows = len(history.steps)
+    each = [[given] * rows if isinstance(given, dict) else given for given in outputs]
+    names = each[0][0].keys()
+    return with_series(
+        history, {s: [[r[s] for r in row] for row in zip(*each, strict=True)] for s in names}
+    )
+
+
 def set_to(value, rows=slice(None), columns=slice(None)):
     """For ``with_series``: sets a part of the array to ``value``."""
 
@@ -313,6 +365,8 @@ def _one_step(kernels, biases, phi, x, labels, masks, loss_factor):
         "outputs": outputs,
         Statistic.INPUT_RMS: [rms(x)],
         Statistic.INPUT_MAX_ABS: [np.max(np.abs(x))],
+        Statistic.INPUT_NON_FINITE: [np.sum(~np.isfinite(x))],
+        Statistic.LABEL_NON_FINITE: [0.0],
         Statistic.LABEL_MEAN: [np.mean(labels)],
         Statistic.LABEL_STD: [np.std(labels)],
         Statistic.LABEL_MIN: [np.min(labels)],
@@ -320,6 +374,7 @@ def _one_step(kernels, biases, phi, x, labels, masks, loss_factor):
         Statistic.LABEL_WHOLE_FRACTION: [1.0],
         Statistic.LABEL_OUT_OF_REACH: [0.0],
         Statistic.ACTIVATION_STD: [np.std(a) for a in outputs],
+        Statistic.ACTIVATION_RMS: [rms(a) for a in outputs],
         Statistic.ACTIVATION_NON_FINITE: [np.sum(~np.isfinite(a)) for a in outputs],
         Statistic.ACTIVATION_SLOPE: [*(np.mean(s**2) if known else np.nan for s in slopes), np.nan],
         Statistic.DELTA_RMS: [rms(d) for d in deltas],
@@ -340,6 +395,8 @@ def _variable_row(variables, gradients, initial):
     norm = np.sqrt(sum(np.sum(g**2) for g in gradients))
     updates = [-0.01 * g / (norm or 1.0) for g in gradients]
     row = {
+        Statistic.WEIGHT_MEAN: [np.mean(w) for w in variables],
+        Statistic.WEIGHT_STD: [np.std(w) for w in variables],
         Statistic.WEIGHT_RMS: [rms(w) for w in variables],
         Statistic.WEIGHT_NON_FINITE: [np.sum(~np.isfinite(w)) for w in variables],
         Statistic.WEIGHT_UNIT_SPREAD: [_spread(w) for w in variables],
@@ -349,6 +406,9 @@ def _variable_row(variables, gradients, initial):
         Statistic.GRADIENT_ZERO_FRACTION: [np.mean(g == 0) for g in gradients],
         Statistic.GRADIENT_NON_FINITE: [np.sum(~np.isfinite(g)) for g in gradients],
         Statistic.UPDATE_RMS: [rms(u) for u in updates],
+        Statistic.UPDATE_DESCENT: [
+            _descent(w, u, g) for w, u, g in zip(variables, updates, gradients, strict=True)
+        ],
         Statistic.UPDATE_RATIO: [
             rms(u) / max(rms(w), first) if max(rms(w), first) > 0 else np.nan
             for u, w, first in zip(updates, variables, initial, strict=True)
@@ -357,6 +417,13 @@ def _variable_row(variables, gradients, initial):
     for variable, update in zip(variables, updates, strict=True):
         variable += update
     return row
+
+
+def _descent(w, update, gradient):
+    """Share of weights moved against their gradient less that along it; NaN for vectors."""
+    signs = np.sign(update) * np.sign(gradient)
+    moved = np.count_nonzero(signs)
+    return -np.sum(signs) / moved if w.ndim > 1 and moved else np.nan
 
 
 def _spread(w):

@@ -165,7 +165,7 @@ def test_what_does_not_apply_is_nan():
     assert np.isnan(one(Source.WEIGHT, tensor())[Statistic.WEIGHT_UNIT_SPREAD])
 
 
-@pytest.mark.parametrize("source", list(Source))
+@pytest.mark.parametrize("source", sorted(set(Source) - {Source.OUTPUT, Source.DESCENT}))
 def test_an_empty_tensor_has_no_mean(source):
     found = one(source, np.zeros((0, 4)))
     sizes = [
@@ -284,3 +284,36 @@ def test_labels_of_two_processes_are_those_of_one():
         if statistic is Statistic.LABEL_OUT_OF_REACH:
             continue  # the stand-in of the sums measures from half of each part's own scale
         assert parts[statistic][0] == pytest.approx(value, rel=1e-6), statistic
+
+
+def test_an_outputs_fields_are_its_statistics_whatever_the_loss_scale():
+    fields = FIELDS[Source.OUTPUT]
+    layout = Layout((Group(Source.OUTPUT, 0), Group(Source.OUTPUT, 1)), (), 0, 0, outputs=2)
+    header = [{**HEAD, "loss_scale": 1024.0}.get(name, 0.0) for name in HEADER]
+    told = np.arange(2.0 * len(fields))
+    row = np.array([*header, *told], dtype=np.float32)
+    values = measure(row, layout, []).values
+    names = {
+        "count": Statistic.LABELS_COUNTED,
+        "error": Statistic.PREDICTION_ERROR,
+        "baseline": Statistic.BASELINE_ERROR,
+        "covariance": Statistic.PREDICTION_COVARIANCE,
+        "variance": Statistic.PREDICTION_VARIANCE,
+        "square": Statistic.PREDICTION_SQUARE,
+        "target_variance": Statistic.TARGET_VARIANCE,
+        "aligned": Statistic.ALIGNED_ERROR,
+        "across": Statistic.CROSSED_ERROR,
+        "off": Statistic.PREDICTION_SUM_OFF,
+    }
+    assert set(names) == set(fields)
+    for i, field in enumerate(fields):
+        assert values[names[field]].tolist() == [i, i + len(fields)], field
+
+
+def test_the_descent_of_weights_that_do_not_move_is_not_known():
+    """And that of variables without one, such as biases."""
+    found = measured(
+        (Source.DESCENT, 0, [30.0, 60.0]), (Source.DESCENT, 1, [0.0, 0.0]), variables=3
+    ).values[Statistic.UPDATE_DESCENT]
+    assert found[0] == 0.5
+    assert np.isnan(found[1:]).all()

@@ -54,7 +54,7 @@ def updates(steps, count, first=0, seed=0, histograms_every=0, report=None, laye
     """
     rng = np.random.default_rng(seed)
     layers, variables = layers or layers_of(count)
-    sizes = {Subject.LAYER: count, Subject.VARIABLE: 2 * count, Subject.INPUT: 1, Subject.STEP: 1}
+    sizes = dict.fromkeys(Subject, 1) | {Subject.LAYER: count, Subject.VARIABLE: 2 * count}
     drift = {
         statistic: np.exp(np.cumsum(rng.normal(-0.1, 0.2, sizes[statistic.subject])))
         for statistic in Statistic

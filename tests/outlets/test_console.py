@@ -8,7 +8,7 @@ from rich.console import Console
 
 from initwatch.outlets.console import ConsoleOutlet
 from initwatch.records import Advice, Finding, Report
-from initwatch.records.update import Update
+from initwatch.records.update import Update, Withdrawn
 
 LAYERS = [f"net/h_{i}" for i in range(6)]
 
@@ -37,7 +37,7 @@ def advice(layer, codes=("IW201", "IW103")):
     )
 
 
-def update(*news, answers=()):
+def update(*news, answers=(), withdrawn=()):
     return Update(
         step=2,
         layers=(),
@@ -46,6 +46,7 @@ def update(*news, answers=()):
         histograms=(),
         news=news,
         report=Report(findings=list(news), advice=list(answers), steps_seen=3, last_step=2),
+        withdrawn=tuple(withdrawn),
     )
 
 
@@ -135,6 +136,35 @@ def test_a_bar_in_progress_is_left_on_a_line_of_its_own():
     text.write("1/6 ━━━━")
     outlet.emit(update(finding()))
     assert text.getvalue().splitlines()[0] == "1/6 ━━━━"
+
+
+def test_what_was_printed_and_no_longer_holds_is_withdrawn_in_one_line(terminal):
+    outlet, printed = terminal
+    outlet.emit(update(finding()))
+    before = printed()
+    gone = Withdrawn("IW201", "vanishing_gradient", "the run learns")
+    outlet.emit(update(withdrawn=[gone]))
+    line = "initwatch: IW201 vanishing_gradient withdrawn: the run learns.\n"
+    assert printed() == before + line
+    outlet.emit(update(withdrawn=[gone]))  # once
+    assert printed() == before + line
+    # when it is back it is printed, and may be withdrawn again
+    outlet.emit(update(finding(step=9)))
+    outlet.emit(update(withdrawn=[gone]))
+    assert printed().count("IW201 vanishing_gradient withdrawn") == 2
+
+
+def test_what_was_never_printed_is_not_withdrawn(terminal):
+    """What was only mentioned, or printed in a fit before this one."""
+    outlet, printed = terminal
+    gone = Withdrawn("IW201", "vanishing_gradient", "it no longer holds")
+    outlet.emit(update(finding(severity="info"), withdrawn=[gone]))
+    assert printed() == ""
+    outlet.emit(update(finding()))
+    outlet.open(40)
+    before = printed()
+    outlet.emit(update(withdrawn=[gone]))
+    assert printed() == before
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,14 @@ def words_by_lookup():
     )
 
 
-@program("eight_steps_at_once", area="loops", score=accuracy, chance=0.11, learned=0.8)
+@program(
+    "eight_steps_at_once",
+    area="loops",
+    score=accuracy,
+    chance=0.11,
+    learned=0.8,
+    backends=("tensorflow", "jax"),
+)
 def eight_steps_at_once():
     """steps_per_execution=8, with a tenth of the rows to validate by."""
     (x, y), test = digits()

@@ -119,14 +119,6 @@ def swapped(right):
     return lambda y, p: right(p, ops.cast(y, p.dtype))
 
 
-def rounded(right):
-    return lambda y, p: right(y, ops.round(p))
-
-
-def detached(right):
-    return lambda y, p: right(y, ops.stop_gradient(p))
-
-
 def signed(_):
     return lambda y, p: ops.mean(p - ops.cast(y, p.dtype))
 
@@ -168,8 +160,6 @@ own("loss_swapped", swapped, "labels and predictions are exchanged",
 own("loss_x0", lambda right: lambda y, p: 0.0 * right(y, p), "the loss is multiplied by 0", NONE)
 own("loss_clipped", lambda right: lambda y, p: ops.minimum(right(y, p), 0.01),
     "the loss is cut off at 0.01", NONE)
-own("loss_rounded", rounded, "predictions are rounded inside the loss", NONE)
-own("loss_detached", detached, "no gradient passes through the predictions", NONE)
 own("loss_signed", signed, "the mean of differences that are not squared",
     "uphill diverging_loss non_finite output_loss_mismatch", HEAD, "values binary")
 own("loss_broadcast", broadcast, "labels of shape (n,) against predictions of (n, 1)",

@@ -172,6 +172,23 @@ add("gamma_100", "normalization", "scales of normalizations begin at 100",
     "initializer normalization", tiny_epsilon_gamma)  # fmt: skip
 
 
+def slow_averages(run: Run) -> Run | None:
+    """Moving averages that hardly leave where they begin: what is trained is not what predicts."""
+
+    def exchange(layer: Any, config: Config) -> list[Any] | None:
+        wanted = isinstance(layer, kl.BatchNormalization)
+        return [like(layer, config | {"momentum": 0.9999})] if wanted else None
+
+    if not any(isinstance(layer, kl.BatchNormalization) for layer in parts(run.model)):
+        return None
+    return replace(run, model=rebuilt(run.model, exchange))
+
+
+# no step shows it: training is sound
+add("slow_averages", "normalization", "BatchNormalization(momentum=0.9999)", "", "normalization",
+    slow_averages)  # fmt: skip
+
+
 # ------------------------------------------------------------------------------ held back
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from tests.bench.programs.truth import known
 
 HALVES = ("tune", "held")
-QUOTA = {"initial_weights": 3, "sound_change": 1}  # programs an operator; 2 of other families
-SLOWEST = 4.0  # seconds a training may take
+# programs an operator; of other families 2
+QUOTA = {"normalization": 3, "optimizer": 1, "loss": 1, "step": 1, "sound_change": 1}
+SLOWEST = 4.0  # seconds of a core that a training may take
 
 # a program, and the operators applied to it
 PAIRS = """
+wine weights_x100 zeros bias_-10 output_relu rate_by_1000 inputs_divided inputs_nan labels_one_class one_hot_x10 l1_0.1 dropout_0.95 sound_adamw inputs_plus_100 clipped_sgd step_forgotten
 """
 
 

@@ -61,7 +61,7 @@ def unet_xception():
         loss=SPARSE,
         optimizer=keras.optimizers.Adam(2e-3),
         batch=8,
-        epochs=4,
+        epochs=3,
         test=test,
     )
 

@@ -140,7 +140,7 @@ def loss_closure():
         model=Regression(),
         x=x,
         y=y,
-        loss=lambda y, p: ops.mean(importance * ops.square(y - p), axis=-1),
+        loss=lambda y, p: ops.mean(ops.convert_to_tensor(importance) * ops.square(y - p), axis=-1),
         optimizer=keras.optimizers.Adam(2e-3),
         epochs=12,
         test=test,

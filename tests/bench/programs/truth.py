@@ -34,7 +34,7 @@ def keep(truth: dict[str, Any], path: Path = TRUTH) -> None:
 
 def measure(names: list[str], jobs: int, backend: str) -> None:
     """Trains those not measured yet, sound programs first; keeps each as it comes."""
-    truth = known()
+    truth = known()  # another run may add to it meanwhile
     sound = list(dict.fromkeys(name.partition("/")[0] for name in names))
     names = [name for name in dict.fromkeys([*sound, *names]) if name not in truth]
     began = time.monotonic()
@@ -42,8 +42,8 @@ def measure(names: list[str], jobs: int, backend: str) -> None:
     for number, (name, result) in enumerate(results, 1):
         if isinstance(result, Exception):
             result = {"raises": f"{type(result).__name__}: {result}"[:160]}
-        truth = known() | {name: result}
-        keep(truth)
+        if "/" in name or "raises" not in result:
+            keep(known() | {name: result})
         runner.progress(number, names, began, name, result)
 
 

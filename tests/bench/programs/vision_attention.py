@@ -153,8 +153,14 @@ def cct_stochastic_depth():
     """A compact convolutional transformer: convolutions make the tokens, stochastic depth."""
     inputs = h = keras.Input((16, 16, 1))
     for filters in (16, 32):
-        h = layers.Conv2D(filters, 3, padding="same", use_bias=False, activation="relu",
-                          kernel_initializer="he_normal")(h)
+        h = layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            use_bias=False,
+            activation="relu",
+            kernel_initializer="he_normal",
+        )(h)
         h = layers.MaxPooling2D(3, 2, padding="same")(h)
     h = AddPositions()(layers.Reshape((16, 32))(h))
     for rate in (0.0, 0.1):
@@ -204,4 +210,4 @@ def vit_after_convolutions():
     for _ in range(2):
         h = encoder(h, 32)
     h = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(h))
-    return of(textures(), inputs, layers.Dense(5)(h), keras.optimizers.Adam(1e-3), 8)
+    return of(textures(), inputs, layers.Dense(5)(h), keras.optimizers.Adam(1e-3), 5)

@@ -94,7 +94,7 @@ def mobilenet_small():
             h = layers.Add()([h, before])
     h = layers.ReLU(6.0)(norm(layers.Conv2D(64, 1, use_bias=False)(h)))
     h = layers.GlobalAveragePooling2D()(h)
-    return of(textures(), inputs, layers.Dense(5, activation="softmax")(h), 3e-3, epochs=5)
+    return of(textures(), inputs, layers.Dense(5, activation="softmax")(h), 3e-3, epochs=3)
 
 
 @program("squeeze_and_excitation", learned=0.75, **TEN)
@@ -210,9 +210,7 @@ def highway(bias):
         start = keras.initializers.Constant(bias)
         gate = layers.Dense(50, activation="sigmoid", bias_initializer=start)(h)
         h = Carry()(gate, new, h)
-    return of(
-        flat_digits(), inputs, layers.Dense(10, activation="softmax")(h), 3e-3, epochs=8
-    )
+    return of(flat_digits(), inputs, layers.Dense(10, activation="softmax")(h), 3e-3, epochs=8)
 
 
 @program("highway_gates_at_minus_1", learned=0.75, **TEN)

@@ -59,8 +59,14 @@ def keypoint_heat_map():
     )
 
 
-@program("class_and_position", area="vision", score=lambda run: both(run), chance=0.12,
-         learned=0.6, stock=True)
+@program(
+    "class_and_position",
+    area="vision",
+    score=lambda run: both(run),
+    chance=0.12,
+    learned=0.6,
+    stock=True,
+)
 def class_and_position():
     """Two outputs by name, two losses: which digit it is, and where its frame begins."""
     (x, y), (x_test, y_test) = digits(8)
@@ -244,7 +250,7 @@ def low_light():
     )
 
 
-@program("depth_estimation", learned=0.6, **OWN)
+@program("depth_estimation", learned=0.5, **OWN)
 def depth_estimation():
     """How far is each pixel? Errors and differences of neighbours in a loss of the user's own."""
     images, y = (np.concatenate(pair) for pair in zip(*discs(side=16), strict=True))
