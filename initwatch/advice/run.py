@@ -590,12 +590,30 @@ def start_learning(
     if diverged(history):
         reason = f"{moved}, and weights have grown a hundredfold: the learning rate is too large."
         return [other_rate(finding, training, reason)]
-    reason = (
-        f"{moved}, neither too little nor evidently too much. If a smaller learning rate does "
-        "not help, look whether the labels can be told from the inputs at all: rows shuffled "
-        "apart, a wrong column, labels of another coding."
+    reason = f"{moved}, neither too little nor evidently too much."
+    rate = other_rate(finding, training, reason)
+    if not alone:
+        return [rate]
+    return [*_rectify(finding, history), _look_at_labels(finding, moved), rate]
+
+
+def _look_at_labels(finding: Finding, moved: str) -> Advice:
+    """For a network that trains as it should, and learns nothing of these labels."""
+    return Advice(
+        layer="",
+        kind="data",
+        current="as given",
+        suggested="labels that go with their inputs",
+        code="print(x[:5], y[:5])  # does each label belong to its row?",
+        reason=(
+            f"{moved}, which is neither too little nor too much. A network that trains like that "
+            "and is no better than always the same prediction is told nothing by its labels: look "
+            "for rows that were shuffled apart, a wrong column, labels of another coding, or "
+            "inputs without what they are to be told by. A few rows that it can learn by heart "
+            "(fit(x[:32], y[:32], epochs=100)) tell that it is not the network."
+        ),
+        codes=(finding.code,),
     )
-    return [other_rate(finding, training, reason), *(_rectify(finding, history) if alone else [])]
 
 
 def hold_less_back(finding: Finding, history: History) -> list[Advice]:

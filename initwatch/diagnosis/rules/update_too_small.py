@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import updates
-from initwatch.diagnosis.course import course_of, solved
+from initwatch.diagnosis.course import Course, course_of, solved
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -26,7 +26,8 @@ class UpdateTooSmall:
     How it is measured:
         The real update, so that it is right for Adam, schedules, clipping and weight decay: the
         largest median ratio of any kernel over the last 20 sampled steps, after 100 steps of
-        which the loss has not fallen.
+        which the loss has not fallen; at the end of a fit also where it has fallen, and is still
+        above 0.9 of the baseline, of updates ten times as large.
     What it does not flag:
         A converged run (its loss is below a constant guess); a warm-up, whose updates grow and
         are not far off; single layers that get less than others (see vanishing_gradient);
@@ -50,6 +51,16 @@ class UpdateTooSmall:
         unit="RMS(update) / RMS(weight)",
         source="a fiftieth of the customary 1e-3; 5,000 steps for a tenth of the weights' size",
     )
+    slow_ratio: Threshold = threshold(
+        2e-4,
+        unit="RMS(update) / RMS(weight)",
+        source="a fifth of the customary 1e-3; 500 steps for a tenth of the weights' size",
+    )
+    near: Threshold = threshold(
+        0.9,
+        unit="loss / loss of a constant at the end of a fit",
+        source="a tenth of what there is to learn, at best",
+    )
     growth: Threshold = threshold(
         3.0, unit="ratio now / ratio at first", source="a linear warm-up of 100 steps grows by 5"
     )
@@ -63,7 +74,11 @@ class UpdateTooSmall:
 
     def check(self, history: History) -> Iterator[Finding]:
         course = course_of(history)
-        if course is None or course.steps < self.min_span or not course.hurt:
+        if course is None or course.steps < self.min_span:
+            return
+        # one that falls so slowly that it ends near where it began has not learned either
+        crawls = history.over and self._is_near_baseline(course)
+        if not (course.hurt or crawls):
             return
         if solved(history, self.recent):
             return
@@ -74,19 +89,20 @@ class UpdateTooSmall:
             return
         top = int(np.nanargmax(now))
         grows = now[top] > self.growth * first[top]
-        if not 0.0 < now[top] < (self.min_ratio / self.far if grows else self.min_ratio):
+        limit = self.min_ratio if course.hurt else self.slow_ratio
+        if not 0.0 < now[top] < (limit / self.far if grows else limit):
             return
         path = history.variables[columns[top]].layer
         yield Finding(
             code=self.code,
             symptom=self.symptom,
             # without a known constant's loss a converged model would look the same
-            severity="info" if course.share is None else "warning",
+            severity="warning" if course.is_known else "info",
             layers=[],
             step=history.step,
             evidence={
                 "update_ratio": float(now[top]),
-                "update_ratio_limit": self.min_ratio,
+                "update_ratio_limit": limit,
                 **course.evidence(),
             },
             message=(
@@ -94,3 +110,8 @@ class UpdateTooSmall:
                 f"({path or 'the largest'}), and the loss stays at {course.trend.end:.4g}."
             ),
         )
+
+    def _is_near_baseline(self, course: Course) -> bool:
+        if course.share is not None:
+            return course.share >= self.near and (course.errors is None or course.errors > 0.7)
+        return course.skill is not None and course.skill.at_baseline

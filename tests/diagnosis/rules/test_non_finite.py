@@ -7,7 +7,13 @@ import pytest
 
 from initwatch.diagnosis.rules.non_finite import NonFinite
 from initwatch.records import Statistic
-from tests.diagnosis.histories import finding_of, mlp_history, set_to, with_series
+from tests.diagnosis.histories import (
+    finding_of,
+    mlp_history,
+    set_to,
+    with_layers,
+    with_series,
+)
 
 RULE = NonFinite()
 
@@ -45,19 +51,35 @@ def test_the_same_network_without_it_is_healthy():
 
 
 @pytest.mark.parametrize(
-    ("statistic", "column", "layer"),
+    ("statistic", "column", "layer", "born"),
     [
-        (Statistic.ACTIVATION_NON_FINITE, 3, "dense_3"),
-        (Statistic.DELTA_NON_FINITE, 1, "dense_1"),
-        (Statistic.GRADIENT_NON_FINITE, 4, "dense_2"),
-        (Statistic.WEIGHT_NON_FINITE, 5, "dense_2"),
+        (Statistic.GRADIENT_NON_FINITE, 4, "dense_2", "gradient"),
+        (Statistic.WEIGHT_NON_FINITE, 5, "dense_2", "weights"),
     ],
 )
-def test_one_value_anywhere_is_enough(statistic, column, layer):
+def test_one_value_in_a_gradient_or_a_weight_is_enough(statistic, column, layer, born):
     history = with_series(mlp_history(5), {statistic: set_to(1.0, rows=-1, columns=column)})
     finding = finding_of(RULE, history)
     assert finding.layers == [layer]
     assert finding.evidence["non_finite"] == finding.evidence[str(statistic)] == 1
+    assert finding.evidence["born_in"] == born
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        Statistic.ACTIVATION_NON_FINITE,
+        Statistic.DELTA_NON_FINITE,
+        Statistic.INPUT_NON_FINITE,
+        Statistic.LABEL_NON_FINITE,
+    ],
+)
+def test_an_infinity_that_nothing_comes_of_is_no_fault(statistic):
+    """Such as -inf in front of a softmax, which masks a choice: loss and gradients are finite."""
+    masked = with_series(mlp_history(5), {statistic: set_to(3.0, columns=0)})
+    assert finding_of(RULE, masked) is None
+    reaching = with_series(masked, {Statistic.GRADIENT_NON_FINITE: set_to(1.0, columns=0)})
+    assert finding_of(RULE, reaching).evidence[str(statistic)] == 3
 
 
 def test_layers_stand_in_signal_order():
@@ -104,4 +126,98 @@ def test_a_captured_loss_that_is_nan_alone_is_one():
     finding = finding_of(RULE, seen)
     assert finding.severity == "error"
     assert finding.layers == []
-    assert "the loss itself" in finding.message
+    assert finding.evidence["born_in"] == "loss"
+    assert finding.message.startswith("The loss is NaN in the batch at step 2")
+    assert "log(0)" in finding.message
+
+
+# ---------------------------------------------------------------------- where it is born
+
+ONE = {
+    "inputs": {Statistic.INPUT_NON_FINITE: (0, 7.0)},
+    "labels": {Statistic.LABEL_NON_FINITE: (0, 2.0)},
+    "output": {Statistic.ACTIVATION_NON_FINITE: (3, 5.0)},
+    "gradient": {Statistic.GRADIENT_NON_FINITE: (4, 1.0)},
+    "weights": {Statistic.WEIGHT_NON_FINITE: (4, 1.0)},
+}
+
+
+def spoiled(*stages, loss=np.nan, rows=3):
+    """A network in whose newest step these stages are not finite, and with them the loss."""
+    history = mlp_history(5, rows=rows)
+    changed = {
+        statistic: set_to(count, rows=-1, columns=column)
+        for stage in stages
+        for statistic, (column, count) in ONE[stage].items()
+    }
+    changed[Statistic.LOSS] = set_to(loss, rows=-1)
+    output = dataclasses.replace(history.output, loss_seen=True)
+    return dataclasses.replace(with_series(history, changed), output=output)
+
+
+@pytest.mark.parametrize(
+    ("stages", "born", "words"),
+    [
+        (["inputs"], "inputs", "7 numbers of the inputs in the batch at step 2 are NaN"),
+        (["inputs", "output", "gradient"], "inputs", "7 numbers of the inputs"),
+        (["labels", "gradient"], "labels", "2 labels are NaN or infinite in the batch at step 2"),
+        # labels cannot make an output so
+        (["labels", "output", "gradient"], "output", "The output of dense_3 is NaN or infinite in"),
+        (["output", "gradient"], "output", "while the inputs and all weights are finite"),
+        ([], "loss", "The loss is NaN"),
+        (["gradient"], "loss", "The loss is NaN"),
+        # one that is in the weights spoils all that is made of them
+        (["inputs", "output", "gradient", "weights"], "weights", "1 weights are NaN"),
+    ],
+)
+def test_it_is_born_at_the_first_stage_that_is_not_finite(stages, born, words):
+    finding = finding_of(RULE, spoiled(*stages))
+    assert finding.evidence["born_in"] == born
+    assert words in finding.message
+
+
+def test_a_gradient_can_be_born_of_a_finite_loss():
+    """sqrt(0): the layer nearest to the output is where the backward pass meets it first."""
+    changed = {
+        Statistic.DELTA_NON_FINITE: set_to(4.0, rows=-1, columns=[0, 1, 3]),
+        Statistic.GRADIENT_NON_FINITE: set_to(1.0, rows=-1, columns=[0, 2]),
+    }
+    finding = finding_of(RULE, with_series(mlp_history(5), changed))
+    assert finding.evidence["born_in"] == "gradient"
+    assert finding.layers == ["dense_3", "dense_0", "dense_1"]
+    assert "first at dense_3, while the loss and all outputs are finite" in finding.message
+
+
+@pytest.mark.parametrize("update", [np.inf, np.nan])
+def test_an_update_can_be_born_of_a_finite_gradient(update):
+    """An optimizer that divides by 0; or by an epsilon that float16 rounds to it."""
+    history = mlp_history(5)
+    sick = with_series(history, {Statistic.UPDATE_RMS: set_to(update, rows=-1, columns=2)})
+    finding = finding_of(RULE, sick)
+    assert (finding.evidence["born_in"], finding.layers) == ("update", ["dense_1"])
+    assert "The update of dense_1" in finding.message
+    assert finding.evidence["non_finite"] == 0  # of what is counted
+
+
+def test_weights_are_told_from_the_start_and_later():
+    at_first = finding_of(RULE, mlp_history(5, "tanh", edit=spoil, rows=1))
+    assert at_first.evidence["born_in"] == "weights"
+    assert at_first.message.startswith("1 weights are NaN or infinite from the start, first at den")
+    assert "at step 2" in finding_of(RULE, spoiled("weights")).message
+
+
+def test_a_loss_that_is_infinite_is_called_so():
+    assert finding_of(RULE, spoiled(loss=np.inf)).message.startswith("The loss is infinite")
+
+
+def test_float16_has_an_end_of_its_own():
+    def half(layer):
+        return dataclasses.replace(layer, dtype="float16")
+
+    assert "65,504" not in finding_of(RULE, spoiled("output")).message
+    assert "65,504" in finding_of(RULE, with_layers(spoiled("output"), half)).message
+
+
+def test_a_single_label_is_one():
+    one = with_series(spoiled("labels"), {Statistic.LABEL_NON_FINITE: set_to(1.0)})
+    assert finding_of(RULE, one).message == "1 label is NaN or infinite in the batch at step 2."

@@ -54,6 +54,22 @@ def test_a_network_without_any_gradient_is_an_error():
     finding = finding_of(RULE, with_series(mlp_history(4, rows=4), nothing))
     assert finding.severity == "error"
     assert finding.evidence["layers_with_gradient"] == 0
+    assert finding.evidence["zero_at_output"] == 1
+    assert "the output layer's too: the loss does not change with the outputs" in finding.message
+
+
+def test_a_network_that_is_cut_off_below_its_output_has_no_gradient_but_there():
+    """The output's bias, say, is not trained."""
+    nothing = {
+        Statistic.GRADIENT_MAX_ABS: set_to(0.0, columns=slice(0, 8)),
+        Statistic.UPDATE_RMS: np.zeros_like,
+    }
+    frozen_head = with_series(mlp_history(4, rows=4, frozen=(4,)), nothing)
+    finding = finding_of(RULE, frozen_head)
+    assert (finding.severity, finding.evidence["zero_at_output"]) == ("error", 0)
+    assert (
+        finding.message == "Every gradient of the network is exactly 0:  nothing is being learned."
+    )
 
 
 def test_a_kernel_of_zeros_holds_the_gradient_up_for_one_step_only():
@@ -75,9 +91,28 @@ def test_a_zero_initialised_residual_branch_opens_by_itself():
 
 
 def test_a_branch_that_is_zero_throughout_stays_shut():
-    finding = finding_of(RULE, residual_history(zero=("branch_in", "branch_out")))
+    shut = {"zero": ("branch_in", "branch_out")}
+    finding = finding_of(RULE, residual_history(**shut, rows=16))
     assert finding.layers == ["branch_in", "branch_out"]
     assert finding.severity == "warning"
+    # a branch that is left out of steps at random looks the same for a while
+    assert finding_of(RULE, residual_history(**shut, rows=15)) is None
+
+
+def test_a_branch_that_is_left_out_at_random_is_trained():
+    """Stochastic depth: four steps in a row without it are nothing special."""
+    history = residual_history(zero=(), rows=16)
+    out = {Statistic.GRADIENT_MAX_ABS: set_to(0.0, rows=slice(-15, None), columns=[1, 2])}
+    assert finding_of(RULE, with_series(history, out)) is None
+    out = {Statistic.GRADIENT_MAX_ABS: set_to(0.0, columns=[1, 2])}
+    assert finding_of(RULE, with_series(history, out)).layers == ["branch_in", "branch_out"]
+
+
+def test_the_way_to_the_prediction_itself_is_not_left_out():
+    """Of the trunk four steps are enough, also beside branches that were left out as long."""
+    history = residual_history(zero=(), rows=6)
+    out = {Statistic.GRADIENT_MAX_ABS: set_to(0.0, columns=[0, 1, 2])}
+    assert finding_of(RULE, with_series(history, out)).layers == ["stem"]
 
 
 def test_frozen_layers_have_no_gradient_to_ask_for():
