@@ -411,9 +411,11 @@ def is_stock(model: keras.Model) -> bool:
 
 
 def optimizers_of(model: keras.Model) -> list[Any]:
-    """The compiled optimizer and others that the model holds as attributes, each once."""
+    """The compiled optimizer and others that the model holds, in lists and dicts too, each once."""
     found = [model.optimizer] if getattr(model, "optimizer", None) is not None else []
     for value in vars(model).values():
-        if isinstance(value, keras.optimizers.Optimizer) and all(value is not o for o in found):
-            found.append(value)
+        held = value.values() if isinstance(value, dict) else value
+        for each in held if isinstance(value, (list, tuple, dict)) else [held]:
+            if isinstance(each, keras.optimizers.Optimizer) and all(each is not o for o in found):
+                found.append(each)
     return found

@@ -12,6 +12,7 @@ import keras
 from initwatch.capture.activations import own_function
 from initwatch.capture.backends.protocol import Backend
 from initwatch.capture.observer import Observer, is_stock
+from initwatch.capture.predictions import is_class_numbers
 from initwatch.capture.targets import facts_of
 from initwatch.capture.topology import kernels_of
 from initwatch.records.output import Output
@@ -77,6 +78,7 @@ def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, st
         from_logits=facts.from_logits,
         logits_read=backend.logits_of(target.prediction) is not None,
         aligned=hasattr(target.loss, "fn"),
+        numbered=bool(is_class_numbers(target.y, target.prediction, facts.name)),
         label_rank=len(target.y.shape),
         rank=len(shape),
         softmaxes=_softmaxes(observer),

@@ -81,10 +81,14 @@ def _may_be_no_classes(history: History) -> bool:
     Such outputs are features, of which the loss makes something else.
     """
     output = history.output
-    if output.loss or output.label_rank >= output.rank or output.units < 2:
+    if output.loss or not output.numbered:
         return False
-    highest = history.series.get(Statistic.LABEL_MAX)
-    return highest is None or bool(np.nanmax(highest) != output.units - 1)
+    needed = (Statistic.LABEL_MIN, Statistic.LABEL_MAX, Statistic.LABEL_WHOLE_FRACTION)
+    if any(statistic not in history.series for statistic in needed):
+        return True
+    low, high, whole = (history.series[statistic][:, 0] for statistic in needed)
+    numbers = np.nanmin(low) >= 0.0 and np.nanmin(whole) == 1.0
+    return not (numbers and np.nanmax(high) == output.units - 1)
 
 
 def _skill(output: int, late: dict[Statistic, NDArray[np.float64]]) -> Skill | None:

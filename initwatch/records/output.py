@@ -25,6 +25,7 @@ class Output:
         loss_scale_forgotten: whether the optimizer divides gradients by a loss scale that the
             loss was never multiplied by.
         aligned: whether Keras gives labels and prediction the same axes before it compares them.
+        numbered: whether labels are taken for class numbers: one for several units.
         label_rank, rank: number of axes of labels and prediction, 0 if unknown.
         softmaxes: how many softmaxes stand one behind the other at the end.
     """
@@ -43,6 +44,7 @@ class Output:
     own_step: bool = False
     loss_scale_forgotten: bool = False
     aligned: bool = False
+    numbered: bool = False
     label_rank: int = 0
     rank: int = 0
     softmaxes: int = 0

@@ -92,7 +92,9 @@ def test_names_of_losses():
     assert facts_of(keras.losses.sparse_categorical_crossentropy).name
     assert facts_of(keras.losses.CategoricalCrossentropy(label_smoothing=0.1)).smoothing == 0.1
     assert facts_of(keras.losses.MeanSquaredError(reduction="sum")).reduction == "sum"
-    assert facts_of(keras.losses.SparseCategoricalCrossentropy(ignore_class=255)).ignore_class == 255
+    assert (
+        facts_of(keras.losses.SparseCategoricalCrossentropy(ignore_class=255)).ignore_class == 255
+    )
     assert not facts_of(lambda y, p: p).name
 
 

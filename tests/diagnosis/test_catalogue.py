@@ -12,7 +12,14 @@ from initwatch.diagnosis.catalogue import CATALOGUE, default_rules
 from initwatch.diagnosis.rule import Threshold
 from initwatch.records import History, Output, Statistic
 from initwatch.records.finding import SEVERITIES
-from tests.diagnosis.histories import mlp_history, set_to, with_losses, with_series
+from tests.diagnosis.histories import (
+    against_labels,
+    mlp_history,
+    predicting,
+    set_to,
+    with_losses,
+    with_series,
+)
 
 SYMPTOMS = frozenset(
     """
@@ -55,6 +62,17 @@ def with_updates(ratio):
     return with_series(history, changed)
 
 
+def one_sided(kernels, biases):
+    kernels[1][:] = np.random.default_rng(0).uniform(size=kernels[1].shape)
+
+
+def forgetful():
+    """A step of the user's own that leaves out ``scale_loss``."""
+    history = with_losses(mlp_history(4), FLAT, 2.3)
+    output = dataclasses.replace(history.output, own_step=True, loss_scale_forgotten=True)
+    return dataclasses.replace(history, output=output)
+
+
 def sick():
     return [
         mlp_history(30, "relu", 1.0),
@@ -70,7 +88,22 @@ def sick():
         with_losses(with_updates(0.0), FLAT, 2.3),
         with_losses(mlp_history(4), 2.3 + np.arange(200.0), 2.3),
         with_losses(mlp_history(4), 2.3 + 2.0 * np.sin(np.arange(200.0) / 5.0), 2.3),
+        with_losses(mlp_history(3, "relu", 100.0), np.append(40.0, np.full(150, 20.0)), 2.3),
+        mlp_history(4, edit=one_sided),
+        with_losses(with_series(mlp_history(4), {Statistic.PENALTY: set_to(23.0)}), FLAT, 2.3),
+        with_series(mlp_history(4), {Statistic.UPDATE_DESCENT: set_to(-1.0)}),
+        forgetful(),
     ]
+
+
+def of_own_loss(losses, error, sigma_w2=2.0):
+    """A run under a loss of the user's own, whose targets of variance 1 are so far off."""
+    random = np.random.default_rng(0)
+    y = random.normal(size=(64, 1))
+    told = against_labels(y, error * random.normal(size=y.shape))
+    history = with_losses(mlp_history(3, "relu", sigma_w2), losses)
+    output = Output("logits", "linear", 1, label_rank=2, rank=2, loss_seen=True, labels_seen=True)
+    return predicting(dataclasses.replace(history, output=output), [told])
 
 
 def half_dead(array):
@@ -172,6 +205,21 @@ def test_a_rule_reads_no_more_than_it_needs(rule):
         assert [finding.severity for finding in rule().check(poor)] == full
         needed = {s: v for s, v in given.items() if s in rule.needs | ALWAYS}
         list(rule().check(dataclasses.replace(history, series=needed)))
+
+
+@pytest.mark.xfail(strict=True, reason="uses lack what skills_of reads (IW105, IW404, IW501, ...)")
+def test_rules_on_predictions_name_what_these_rest_on():
+    for history in (
+        of_own_loss(-np.linspace(1.0, 40.0, 200), 10.0),  # IW404
+        of_own_loss(np.full(200, 7.0), 10.0, 100.0),  # IW105
+        of_own_loss(7.0 + 0.001 * np.cos(np.arange(200.0)), 1.0),  # IW501
+    ):
+        for rule in CATALOGUE:
+            read = rule.needs | getattr(rule, "uses", frozenset()) | ALWAYS
+            given = {s: v for s, v in history.series.items() if s in read}
+            poor = dataclasses.replace(history, series=given)
+            full = [finding.severity for finding in rule().check(history)]
+            assert [finding.severity for finding in rule().check(poor)] == full, rule.code
 
 
 def test_the_sick_histories_make_every_rule_speak():

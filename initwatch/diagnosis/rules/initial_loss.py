@@ -138,8 +138,7 @@ def start_over_baseline(history: History) -> float | None:
     if any(statistic not in series for statistic in needed):
         return None
     error, baseline, square = (float(series[statistic][0, 0]) for statistic in needed)
-    classes = history.output.rank - history.output.label_rank == 1 and history.output.units > 1
-    if series[needed[0]].shape[1] != 1 or classes or not baseline > 0.0:
+    if series[needed[0]].shape[1] != 1 or history.output.numbered or not baseline > 0.0:
         return None
     # most of the error is the outputs' own size
     return _finite(error / baseline) if square > 0.5 * error else None

@@ -226,7 +226,7 @@ class OutputLossMismatch:
                 1.0,
                 f"{loss} with from_logits=True takes logits, and the output is a {name} already.",
             )
-        numbers = output.label_rank == output.rank or output.units == 1
+        numbers = not output.numbered
         if loss not in _BINARY | _CATEGORICAL | _SHARES and numbers:
             yield from self._regression(output, low, high, history)
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import updates
-from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.course import LONG, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -60,7 +60,7 @@ class Uphill:
         source="predictions that fit what labels there are do not get there by chance",
     )
     early: int = 5  # rows
-    min_steps: int = 20
+    min_steps: int = LONG
 
     def check(self, history: History) -> Iterator[Finding]:
         if len(history.steps) < 2:
@@ -100,13 +100,13 @@ class Uphill:
         course = course_of(history)
         if course is None or course.steps < self.min_steps or course.skill is None:
             return []
+        if history.output.loss:
+            return []  # of Keras's, some may be below 0, and of others another rule speaks
         start, end = course.trend.start, course.trend.end
         falls_without_end = end < 0.0 and end < start and course.trend.z < -3.0
         lost = course.skill.at_baseline or course.skill.share >= self.worse
         if not (falls_without_end and lost) or course.skill.agreement > 0.5:
             return []
-        if np.nanmax(history.trivial_losses, initial=-1.0) > 0.0:
-            return []  # a loss of Keras's, which has another rule
         return [
             Finding(
                 code=self.code,

@@ -68,7 +68,7 @@ def gained(run):
     return float((predicted(run.model, x).mean() - normal) / 1.5)
 
 
-@program("real_nvp", area="generative", score=gained, chance=0.0, learned=0.3)
+@program("real_nvp", area="generative", score=gained, chance=0.0, learned=0.25)
 def real_nvp():
     """A normalizing flow of coupling layers, trained on the likelihood of points."""
     rng = np.random.default_rng(0)

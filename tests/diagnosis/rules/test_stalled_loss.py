@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from initwatch.diagnosis.rules.stalled_loss import StalledLoss
-from initwatch.records import Statistic
-from tests.diagnosis.histories import finding_of, history_of, with_losses
+from initwatch.records import Output, Statistic
+from tests.diagnosis.histories import (
+    against_labels,
+    finding_of,
+    history_of,
+    predicting,
+    with_losses,
+)
 
 RULE = StalledLoss()
 LN_10 = float(np.log(10.0))  # the loss of a constant guess among ten equal classes
@@ -171,3 +177,119 @@ def test_a_classifier_whose_sure_errors_make_its_loss_has_not_failed():
 
 def test_what_stands_still_is_an_error_at_the_end_as_before():
     assert ended(flat(n=400)).severity == "error"
+
+
+# ---------------------------------------------------------------------- above a guess
+
+
+def fallen(level, n=200, **changes):
+    """A loss that came down in the first 50 steps and has stood at ``level`` guesses since."""
+    standing = level * flat(n - 50, level=1.0, noise=0.001)
+    losses = np.append(np.linspace(6.0, level, 50), standing) * LN_10
+    rows = history_of(series={Statistic.LOSS: [[1.0]]}, steps=[n - 1])
+    return dataclasses.replace(with_losses(rows, losses, LN_10), **changes)
+
+
+def test_what_has_come_down_to_a_guess_and_stands_there_is_an_error_at_once():
+    finding = finding_of(RULE, fallen(1.0, 280))
+    assert (finding.severity, finding.evidence["steps"]) == ("error", 139)
+
+
+@pytest.mark.parametrize("level", [1.1, 2.0])
+def test_what_stands_above_a_guess_has_300_steps_and_is_a_warning_then(level):
+    """A new head on a frozen base stands at 1.06 after 150 steps, and goes on falling."""
+    assert finding_of(RULE, fallen(level, 280)) is None
+    finding = finding_of(RULE, fallen(level, 400))
+    assert finding.severity == "warning"
+    assert finding.evidence["loss_share_of_a_constant"] == pytest.approx(level, rel=0.01)
+
+
+def test_epoch_means_that_go_on_falling_excuse_it():
+    creeping = {"epoch_steps": np.arange(1, 5) * 100, "epoch_losses": [2.80, 2.75, 2.70, 2.66]}
+    creeping = {name: np.asarray(values) for name, values in creeping.items()}
+    assert finding_of(RULE, fallen(1.1, 400, **creeping)) is None
+    level = {**creeping, "epoch_losses": np.array([2.66, 2.66, 2.66, 2.66])}
+    assert finding_of(RULE, fallen(1.1, 400, **level)) is not None
+
+
+def test_a_cross_entropy_far_above_a_guess_may_be_of_a_few_sure_and_wrong_predictions():
+    entropy = Output("out", "softmax", 10, loss="sparse_categorical_crossentropy")
+    assert finding_of(RULE, fallen(2.0, 400, output=entropy)) is None
+    assert finding_of(RULE, fallen(1.2, 400, output=entropy)) is not None
+    squared = Output("out", "linear", 1, loss="mean_squared_error")
+    assert finding_of(RULE, fallen(2.0, 400, output=squared)) is not None
+
+
+# ---------------------------------------------------------------------- losses of one's own
+
+OWN = Output("out", "linear", 1, label_rank=2, rank=2)
+
+
+def own(losses, *fits, over=False):
+    """A loss without a baseline, and for each output how well its targets are predicted."""
+    random = np.random.default_rng(0)
+    y = random.normal(size=(64, 1))
+    told = [
+        against_labels(y, share * y + (1.0 - share) * random.normal(size=y.shape))
+        if share is not None
+        else against_labels(y, np.full_like(y, 0.5))
+        for share in fits
+    ]
+    rows = history_of(series={Statistic.LOSS: [[1.0]] * 4}, steps=[0, 1, 2, len(losses) - 1])
+    history = dataclasses.replace(with_losses(rows, losses), output=OWN, over=over)
+    return predicting(history, told)
+
+
+def test_a_loss_of_ones_own_that_stands_still_is_held_against_its_predictions():
+    finding = finding_of(RULE, own(flat(level=-7.0), 0.0))
+    assert finding.severity == "error"
+    assert finding.evidence["error_over_baseline"] > 0.95
+    assert finding.evidence["agreement"] < 0.1
+    assert finding.message.endswith("the predictions are no better than always the same one.")
+    # one that has converged, or is of something else than a distance
+    assert finding_of(RULE, own(flat(level=-7.0), 0.9)) is None
+    assert finding_of(RULE, own(np.linspace(9.0, 1.0, 200), 0.0)) is None  # on its way
+    # without labels nobody knows
+    assert judged(flat(level=-7.0), np.nan).severity == "info"
+
+
+def test_what_falls_and_predicts_nothing_is_told_at_the_end():
+    """A loss of something that has nothing to do with the labels."""
+    falling = np.linspace(9.0, 1.0, 400)
+    finding = finding_of(RULE, own(falling, 0.0, over=True))
+    assert finding.severity == "warning"
+    assert next(iter(finding.evidence)) == "error_over_baseline"
+    assert finding.evidence["output"] == 0
+    assert "are no better than always predicting the mean" in finding.message
+    assert finding_of(RULE, own(falling, 0.0)) is None  # not yet
+    assert finding_of(RULE, own(falling[:250], 0.0, over=True)) is None  # too short to say
+    assert finding_of(RULE, own(falling, 0.9, over=True)) is None
+
+
+def test_a_prediction_that_is_the_same_for_every_example_is_called_so():
+    finding = finding_of(RULE, own(np.linspace(9.0, 1.0, 400), None, over=True))
+    assert "the predictions are the same for every example" in finding.message
+
+
+def test_of_several_outputs_that_which_is_not_learned_is_named():
+    finding = finding_of(RULE, own(np.linspace(9.0, 1.0, 400), 0.9, 0.0, over=True))
+    assert "the predictions of output 2 are no better" in finding.message
+    assert finding.evidence["output"] == 1
+    assert finding_of(RULE, own(np.linspace(9.0, 1.0, 400), 0.9, 0.8, over=True)) is None
+
+
+def test_it_says_when_nothing_can_be_held_against_anything():
+    assert "labels" in RULE.abstains(with_losses(history_of(), flat()))
+    assert RULE.abstains(with_losses(history_of(), flat(), LN_10)) is None
+    assert RULE.abstains(own(flat(), 0.0)) is None
+
+
+@pytest.mark.xfail(strict=True, reason="creeps is asked of a loss that fell only")
+def test_a_loss_at_a_guess_that_falls_from_epoch_to_epoch_is_no_stall():
+    """Each epoch's mean is 0.5 % below the last one's, under the noise of single batches."""
+    creeping = {"epoch_steps": np.arange(1, 5) * 50, "epoch_losses": [2.33, 2.318, 2.306, 2.294]}
+    creeping = {name: np.asarray(values) for name, values in creeping.items()}
+    rows = history_of(series={Statistic.LOSS: [[1.0]]}, steps=[199])
+    history = with_losses(rows, flat(noise=0.03), LN_10)
+    assert finding_of(RULE, history) is not None
+    assert finding_of(RULE, dataclasses.replace(history, **creeping)) is None
