@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import keras
+import numpy as np
 import pytest
 
 from tests.bench.programs import runner, score, truth
 from tests.bench.programs.mutate import ADVICE, FAMILIES, SYMPTOMS, operators
+from tests.bench.programs.mutate_rebuild import parts, rebuilt
 from tests.bench.programs.pairs import half, listed, pairs
 
 TINY = "wine"  # trains in a second
@@ -100,6 +103,15 @@ def test_counts_of_made_up_reports():
     assert (counts["fails"], counts["fails_found"], counts["fails_named"]) == (2, 2, 1)
     assert counts["fails_advised"] == 1
     assert (counts["sound_changes"], counts["sound_changes_alarmed"]) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["wine", "customers", "convnet_batchnorm", "lstm_forecast"])
+def test_a_model_built_again_predicts_the_same(programs, name):
+    run = programs[name].make()
+    x = keras.tree.map_structure(lambda a: a[:8], run.x)
+    copy = rebuilt(run.model, lambda layer, config: None)
+    np.testing.assert_allclose(run.model(x), copy(x), rtol=1e-5, atol=1e-6)
+    assert [x.name for x in parts(copy)] == [x.name for x in parts(run.model)]
 
 
 @pytest.mark.slow

@@ -12,11 +12,15 @@ from tests.diagnosis.histories import against_labels, history_of, predicting, se
 NUMBERS = Output("out", "linear", 1, label_rank=2, rank=2)
 
 
-def history(rows, *outputs, output=NUMBERS, highest=None):
-    """``outputs``: rows of each, as ``against_labels`` gives them."""
+def history(rows, *outputs, output=NUMBERS, labels=None):
+    """``outputs``: rows of each, as ``against_labels`` gives them.
+
+    ``labels``: their lowest, highest, and the share of whole numbers.
+    """
     series = {Statistic.LOSS: np.ones((rows, 1))}
-    if highest is not None:
-        series[Statistic.LABEL_MAX] = np.full((rows, 1), float(highest))
+    names = (Statistic.LABEL_MIN, Statistic.LABEL_MAX, Statistic.LABEL_WHOLE_FRACTION)
+    for name, value in zip(names, labels or (), strict=False):
+        series[name] = np.full((rows, 1), float(value))
     made = dataclasses.replace(history_of(series=series), output=output)
     return predicting(made, outputs)
 
@@ -173,7 +177,7 @@ def classes(sharpness, rows=12, batch=32, units=4, seed=0):
 
 
 def of_loss(loss, units=4):
-    return Output("out", "linear", units, loss=loss, label_rank=1, rank=2)
+    return Output("out", "linear", units, loss=loss, numbered=True, label_rank=1, rank=2)
 
 
 def test_classes_are_counted():
@@ -195,42 +199,46 @@ def test_a_rare_class_is_told_though_the_common_one_is_always_chosen():
     y = (np.arange(256) % 8 == 0).astype(int)
     rare = np.where(y == 1, -0.5, -1.5) + 0.2 * random.normal(size=256)
     scores = np.stack([np.zeros(256), rare], axis=1)
-    skill = skill_of([against_labels(y, scores)] * 8, output=of_loss("", 2), highest=1)
+    skill = skill_of([against_labels(y, scores)] * 8, output=of_loss("", 2), labels=(0, 1, 1))
     assert skill.share == pytest.approx(1.0, abs=0.1)
     assert skill.agreement > 0.3
     assert not skill.at_baseline
 
 
 @pytest.mark.parametrize(
-    ("loss", "units", "highest", "known"),
+    ("loss", "labels", "known"),
     [
-        ("", 4, 3, True),  # as many classes as units
-        ("", 4, 9, False),  # class numbers of which the loss makes something of its own
-        ("", 4, 2, False),  # more units than classes: an embedding, for a triplet loss
-        ("", 4, None, False),
-        ("sparse_categorical_crossentropy", 4, 2, True),  # some classes are not in every batch
-        ("sparse_categorical_crossentropy", 4, None, True),
+        ("", (0, 3, 1), True),  # as many classes as units
+        ("", (1, 3, 1), True),  # the first is not in these batches
+        ("", (0, 9, 1), False),  # class numbers of which the loss makes something of its own
+        ("", (0, 2, 1), False),  # more units than classes: an embedding, for a triplet loss
+        ("", (-1, 3, 1), False),
+        ("", (0, 3, 0.9), False),  # one quantity for several units: quantiles, a mixture
+        ("", None, False),
+        ("", (0, 3), False),
+        ("sparse_categorical_crossentropy", (0, 2, 1), True),  # some are not in every batch
+        ("sparse_categorical_crossentropy", None, True),
     ],
 )
-def test_class_numbers_under_a_loss_of_ones_own_need_a_unit_for_each_class(
-    loss, units, highest, known
-):
-    told = history(12, classes(0.0), output=of_loss(loss, units), highest=highest)
+def test_class_numbers_under_a_loss_of_ones_own_need_a_unit_for_each_class(loss, labels, known):
+    told = history(12, classes(0.0), output=of_loss(loss), labels=labels)
     assert bool(skills_of(told)) is known
 
 
-def test_the_highest_label_of_all_rows_counts():
-    told = history(12, classes(0.0), output=of_loss(""), highest=1)
+def test_the_labels_of_all_rows_count():
+    told = history(12, classes(0.0), output=of_loss(""), labels=(0, 1, 1))
     assert skills_of(told) == ()
     once = with_series(told, {Statistic.LABEL_MAX: set_to(3.0, rows=4)})
     assert len(skills_of(once)) == 1
+    half = with_series(once, {Statistic.LABEL_WHOLE_FRACTION: set_to(0.5, rows=2)})
+    assert skills_of(half) == ()
 
 
 def test_numbers_under_a_loss_of_ones_own_need_no_such_thing():
     told = numbers(lambda y, noise: noise)
-    assert len(skills_of(history(12, told, highest=17.3))) == 1
+    assert len(skills_of(history(12, told, labels=(-17.3, 17.3, 0.0)))) == 1
     # one unit is no class, and as many labels as units are numbers
     column = Output("out", "linear", 1, label_rank=1, rank=2)
-    assert len(skills_of(history(12, told, output=column, highest=17.3))) == 1
+    assert len(skills_of(history(12, told, output=column))) == 1
     rows = Output("out", "linear", 4, label_rank=2, rank=2)
-    assert len(skills_of(history(12, told, output=rows, highest=17.3))) == 1
+    assert len(skills_of(history(12, told, output=rows))) == 1

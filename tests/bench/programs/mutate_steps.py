@@ -22,7 +22,12 @@ class OwnStep(keras.Model):
             loss = self.compute_loss(x, y, prediction, weight)
         variables = self.trainable_variables
         self.apply(tape.gradient(loss, variables), variables)
-        return {"loss": loss}
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            else:
+                metric.update_state(y, prediction)
+        return {metric.name: metric.result() for metric in self.metrics}
 
     def apply(self, gradients, variables):
         self.optimizer.apply(gradients, variables)

@@ -141,7 +141,8 @@ def test_neither_several_outputs_nor_none_can_be_judged_by_their_error():
 def test_class_numbers_have_an_error_rate_that_cannot_be_far_above_the_baselines():
     """Of a class that is rare a first guess gets nearly all wrong: that is no fault."""
     one = regression(10.0, units=3)
-    classes = dataclasses.replace(one, output=Output("logits", "linear", 3, label_rank=1, rank=2))
+    numbered = Output("logits", "linear", 3, numbered=True, label_rank=1, rank=2)
+    classes = dataclasses.replace(one, output=numbered)
     assert start_over_baseline(one) is not None
     assert start_over_baseline(classes) is None
 

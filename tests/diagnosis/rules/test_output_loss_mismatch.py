@@ -50,6 +50,7 @@ def ending(activation, units, loss, labels, *, low=-np.inf, high=np.inf, logits=
         read,
         labels_seen=True,
         aligned=bool(loss),
+        numbered=y.ndim == 1 and units > 1,
         label_rank=1 if y.ndim == 1 and units > 1 else 2,
         rank=2,
     )
@@ -220,7 +221,7 @@ def test_a_softmax_over_one_unit_is_constant_under_any_loss():
 
 def test_class_numbers_of_several_units_are_no_quantities():
     """Each unit is one class: that the numbers lie beyond its range says nothing."""
-    own = of_own_loss(ending("softmax", 4, SPARSE, [0, 1, 2, 3], low=0, high=1), label_rank=1)
+    own = of_own_loss(ending("softmax", 4, SPARSE, [0, 1, 2, 3], low=0, high=1))
     assert finding_of(RULE, with_losses(own, 2.3 + NOISE)) is None
 
 
