@@ -2,6 +2,8 @@
 
 import random
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -147,6 +149,9 @@ def rated(monkeypatch, losses, codes=("IW501",), present=1e-3):
         return next((loss for r, loss in losses.items() if np.isclose(r, rate, rtol=1e-4)), 2.3)
 
     advice = advised("learning_rate", "0.0001", codes=codes)
+    # the line has what else the optimizer was given
+    line = "keras.optimizers.SGD(learning_rate=0.0001, momentum=0.9)"
+    advice = dataclasses.replace(advice, code=line)
     (item,) = Alternatives(model, Planned(loss_of)).measured([advice], history)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == np.float32(present)
     return item
@@ -155,7 +160,7 @@ def rated(monkeypatch, losses, codes=("IW501",), present=1e-3):
 def test_the_smallest_rate_that_does_is_advised(monkeypatch):
     item = rated(monkeypatch, {1e-3: 2.29, 1e-2: 1.25, 1e-1: 1.2, 1.0: np.nan})
     assert item.suggested == "0.01"
-    assert item.code == "keras.optimizers.SGD(learning_rate=0.01)"
+    assert item.code == "keras.optimizers.SGD(learning_rate=0.01, momentum=0.9)"
     assert item.measured == {
         "learning_rate_before": 1e-3,
         "learning_rate_after": 1e-2,
@@ -179,8 +184,8 @@ def test_where_the_present_rate_does_as_well_this_is_said(monkeypatch):
     assert item.code == "# the learning rate may stay at 0.001"
     # what a finding of its own speaks for stays
     assert rated(monkeypatch, {1e-3: 1.0}, codes=("IW402",)).suggested == "0.0001"
-    assert item.reason.endswith("On this batch it is not the rate that matters.")
-    assert rated(monkeypatch, {}).reason.endswith("On this batch it is not the rate that matters.")
+    assert item.reason.endswith("In so few steps none tells itself apart.")
+    assert rated(monkeypatch, {}).reason.endswith("In so few steps none tells itself apart.")
 
 
 def test_a_schedule_is_not_tried():

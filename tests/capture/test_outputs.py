@@ -90,8 +90,27 @@ def test_several_outputs_are_not_judged():
     start = keras.Input((5,))
     model = keras.Model(start, [layers.Dense(1)(start), layers.Dense(2)(start)])
     output, row = seen(model, ["mse", "mse"], rows(), [np.ones((32, 1)), np.ones((32, 2))])
-    assert output == Output(loss_seen=True)
+    assert output == Output(loss_seen=True, labels_seen=True)
     assert Statistic.LABEL_MIN not in row
+    # but each is held against its labels
+    assert row[Statistic.LABELS_COUNTED].tolist() == [BATCH, BATCH]
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        (lambda: dense(4), 0),
+        (lambda: dense(4, "softmax"), 1),
+        (lambda: ending(layers.Softmax()), 1),
+        (lambda: ending(layers.Softmax(), layers.Softmax()), 2),
+        (lambda: ending(layers.Dense(4, "softmax"), layers.Softmax()), 2),
+        (lambda: ending(layers.Softmax(), layers.Reshape((4,)), layers.Softmax()), 2),
+        (lambda: ending(layers.Softmax(), layers.ReLU(), layers.Softmax()), 1),
+    ],
+)
+def test_softmaxes_one_behind_the_other_are_counted(model, count):
+    output, _ = seen(model(), "mse", rows(), np.ones((32, 4)))
+    assert output.softmaxes == count
 
 
 def test_indices_are_no_inputs():

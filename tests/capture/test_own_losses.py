@@ -250,6 +250,7 @@ def test_one_output_whose_loss_is_ones_own_leaves_the_sum_unknown():
 # ---------------------------------------------------------------------- frozen in turn
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="Keras on JAX trains no model frozen since compile")
 @pytest.mark.parametrize("frozen", ["all", "half"])
 def test_a_loop_that_freezes_parts_in_turn_is_watched(frozen):
     """As a GAN's: what is frozen whole has no step to be seen."""
@@ -269,5 +270,10 @@ def test_a_loop_that_freezes_parts_in_turn_is_watched(frozen):
     model.trainable = True
     assert watch.report.problems == []
     assert watch.report.healthy, watch.report
-    assert watch.report.steps_seen == seen
+    if not (frozen == "half" and BACKEND == "torch"):
+        assert watch.report.steps_seen == seen
+    # on torch each change of what is trained begins a history of its own
+    steps = [update.step for update in watch.updates]
+    assert steps == sorted(set(steps))
+    assert len(steps) == seen
     assert leftovers(model) == []

@@ -46,6 +46,9 @@ class GraphConvolution(layers.Layer):
     def call(self, x):
         return self.dense(ops.matmul(self.adjacency, x))
 
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.dense.units)
+
 
 @program("citations_gcn", area="graphs", score=held_out_nodes, chance=0.37, learned=0.75)
 def citations_gcn():

@@ -44,7 +44,14 @@ def _copied(model: Any, exchange: Exchange, made: dict[int, tuple[Any, list[Any]
         new = [stand_in for layer in model.layers for stand_in in chain(layer)]
         start = keras.Input(batch_shape=model.input_shape, dtype=model.inputs[0].dtype)
         return keras.Sequential([start, *new], name=model.name)
-    return keras.models.clone_model(model, clone_function=chain, call_function=_called)
+    starts = keras.tree.map_structure(_start, model.input)
+    return keras.models.clone_model(model, starts, chain, _called)
+
+
+def _start(tensor: Any) -> Any:
+    """An input like this one, of the same name."""
+    name = tensor._keras_history.operation.name
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=name)
 
 
 def _called(chain: list[Any], *args: Any, **kwargs: Any) -> Any:
@@ -68,6 +75,8 @@ def _in_place_of(layer: Any, exchange: Exchange, made: Any) -> list[Any]:
 
 def like(layer: Any, config: Config) -> Any:
     """A layer of the same class."""
+    if isinstance(config.get("activation"), dict) and callable(getattr(layer, "activation", None)):
+        config = config | {"activation": layer.activation}  # may be a function of the user's own
     return type(layer).from_config(config)
 
 

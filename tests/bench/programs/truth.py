@@ -2,7 +2,8 @@
 
 A mutant's skill is its score over chance as a share of the sound program's. ``fails``: the median
 skill of the seeds is below 0.2; ``worse``: it is below 0.7, and every seed does worse than the
-sound program's worst; ``no harm``: it is 0.85 or more; else ``unclear``.
+sound program's worst; ``no harm``: it is 0.85 or more; else ``unclear``. Three seeds are trained;
+of mutants only two where these agree, so that a third cannot change the median's side.
 """
 
 import json
@@ -60,6 +61,16 @@ def verdict(scores: list[float], sound: list[float], chance: float) -> str:
     if middle < WORSE and max(scores) < min(sound):
         return "worse"
     return "no harm" if middle >= NO_HARM else "unclear"
+
+
+def settled(pair: str, scores: list[float], programs: dict[str, Any]) -> bool:
+    """True if two seeds agree so that a third cannot change the verdict."""
+    program = pair.partition("/")[0]
+    sound = known().get(program, {}).get("scores")
+    if not sound or len(scores) < 2:
+        return False
+    skills = [skill(score, sound, programs[program].chance) for score in scores]
+    return max(skills) < FAILS or min(skills) >= NO_HARM
 
 
 def verdicts(truth: dict[str, Any], chances: dict[str, float]) -> dict[str, str]:
