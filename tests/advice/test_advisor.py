@@ -185,13 +185,12 @@ def test_saturation_by_large_weights_and_by_large_inputs():
         ]
 
     # it is only mentioned until the run is seen to be harmed
-    still = {"optimizer": keras.optimizers.SGD(1e-6), "epochs": 8}
-    _, by_weights = run(tanh(5.0), **still)
+    _, by_weights = run(tanh(5.0), epochs=8, optimizer=keras.optimizers.SGD(1e-6))
     assert "saturated_activation" in {f.symptom for f in by_weights.findings}
     assert by_weights.advice[0].kind == "initializer"
     rng = np.random.default_rng(0)
     large = (255.0 * rng.standard_normal((ROWS, FEATURES))).astype("float32")
-    _, by_inputs = run(tanh(0.17), x=large, **still)
+    _, by_inputs = run(tanh(0.17), x=large, epochs=8, optimizer=keras.optimizers.SGD(1e-6))
     saturated = next(f for f in by_inputs.findings if f.symptom == "saturated_activation")
     assert saturated.layers[0] == "net/h_0"
     assert by_inputs.advice[0].kind == "input_scale"

@@ -1,8 +1,7 @@
 """Advice that is no initializer: what is measured, what is said, and that it leaves no trace."""
 
-import random
-
 import dataclasses
+import random
 
 import keras
 import numpy as np

@@ -17,10 +17,13 @@ HEAD = "output_loss loss"
 
 
 def other(name: str, tasks: str, loss: Any, doc: str, symptoms=MISFIT, advice=HEAD) -> None:
-    """Registers another loss of Keras's."""
+    """Registers another loss of Keras's; class numbers come in a column, as CIFAR's do."""
 
     def change(run: Run) -> Run | None:
-        return replace(run, loss=loss) if task(run) in tasks.split() else None
+        if task(run) not in tasks.split():
+            return None
+        flat = task(run) == "sparse" and run.y.ndim == 1
+        return replace(run, loss=loss, y=run.y.reshape(-1, 1) if flat else run.y)
 
     add(name, "output_loss", doc, symptoms, advice, change)
 
