@@ -141,7 +141,10 @@ class Alternatives:
         before = [item for rank, item in found if rank < 0]
         told = sorted((pair for pair in found if pair[0] >= 0), key=lambda pair: pair[0])
         useful = [item for rank, item in told if not (rank == 2 and item.kind in _TOLD_AT_ONCE)]
-        others = useful or [item for _, item in told if not _made_worse(item)]
+        # where it is all there is: normalizing is a guess, another activation has a reason
+        others = useful or [
+            item for _, item in told if item.kind != "normalization" or not _made_worse(item)
+        ]
         rates = [item for item in others if item.kind == "learning_rate"]
         if rates and rates[0].measured is not None:
             # a rate that helps speaks for all that ask for another one

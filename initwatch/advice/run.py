@@ -170,7 +170,10 @@ def _mend_output(finding: Finding, history: History, at_first: bool) -> list[Adv
                 "is finite (Micikevicius et al. 2018, sec. 3.3).",
             )
         ]
-    if layer is not None and layer.kernel is None and not _overflows(history, layer):
+    weightless = layer is not None and not any(
+        history.layers_of([variable.layer]) == [layer.path] for variable in history.variables
+    )
+    if layer is not None and weightless and not layer.kernels and not _overflows(history, layer):
         return [
             _change(
                 finding,

@@ -42,7 +42,8 @@ def is_class_numbers(y: Tensor, prediction: Tensor, name: str) -> bool | None:
         return True if not name else None
     same = _agree(list(y.shape), shape, sure)
     column = classes == 1 and _agree(asked, positions, sure)
-    return False if same or column else None
+    turned = len(shape) == 1 and asked[1:] == [1] and _agree(asked[:1], shape, sure)
+    return False if same or column or turned else None
 
 
 def _agree(a: list[int | None], b: list[int | None], sure: bool) -> bool:
@@ -92,7 +93,8 @@ def compared(
     p = ops.expand_dims(p, -1) if len(p.shape) == 1 else p
 
     def fields() -> Tensor:
-        found = _of_classes(y, p, weights) if numbered else _of_numbers(y, p, weights, bar)
+        crossed = len(y.shape) != len(prediction.shape)
+        found = _of_classes(y, p, weights) if numbered else _of_numbers(y, p, weights, bar, crossed)
         off = -ops.ones((), "float32")
         if adds_up is not None:
             off = ops.mean(ops.abs(ops.sum(as_float32(adds_up), axis=-1) - 1.0))
@@ -139,10 +141,11 @@ def _of_classes(y: Tensor, p: Tensor, weights: Tensor | None) -> list[Tensor]:
     ]
 
 
-def _of_numbers(y: Tensor, p: Tensor, weights: Tensor | None, bar: float | None) -> list[Tensor]:
+def _of_numbers(
+    y: Tensor, p: Tensor, weights: Tensor | None, bar: float | None, crossed: bool
+) -> list[Tensor]:
     """Each element of an example by itself; rows that add up to 1 are classes too."""
     y = as_float32(y)
-    crossed = len(y.shape) != len(p.shape)
     while len(y.shape) < len(p.shape):
         y = ops.expand_dims(y, -1)
     y = ops.reshape(y, ops.shape(p))

@@ -257,8 +257,8 @@ class _Told:
         if self._comparable:
             self.weights, self._factor = labels.weights_of(target, self.facts)
         logits = backend.logits_of(target.prediction)
-        self._from_logits = logits is not None
-        self._read = target.prediction if logits is None else logits
+        self._from_logits = logits is not None and not backend.may_be_fused(logits)
+        self._read = logits if self._from_logits else target.prediction
         self._readable = not backend.may_be_fused(self._read)
 
     def _is_known(self) -> bool:

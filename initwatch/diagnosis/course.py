@@ -99,7 +99,9 @@ class Course:
             return True
         if self.share is None and self.skill is not None and not self.skill.at_baseline:
             return False
-        return self.stands or (not self.falls and (self.share is None or self.share >= NO_BETTER))
+        return (self.stands and not self.creeps) or (
+            not self.falls and (self.share is None or self.share >= NO_BETTER)
+        )
 
     @property
     def risen(self) -> bool:

@@ -43,6 +43,7 @@ class Engine:
         self._judged = -1
         self._harmed = False
         self._loud: set[str] = set()  # codes that were told as warning or error
+        self._silenced: set[str] = set()  # codes that were told and taken back
         self._withdrawn: list[Withdrawn] = []
 
     def judge(self, history: History) -> list[Finding]:
@@ -95,10 +96,12 @@ class Engine:
             for code in self._rules
             if code in self._loud - loud
         ]
-        returned = {gone.code for gone in self._withdrawn} & loud
-        self._withdrawn = [gone for gone in self._withdrawn if gone.code not in returned]
+        unheard = {gone.code for gone in self._withdrawn} & loud
+        self._withdrawn = [gone for gone in self._withdrawn if gone.code not in unheard]
+        returned = (self._silenced & loud) - unheard
+        self._silenced = (self._silenced | (self._loud - loud)) - loud
         news |= returned
-        self._loud = (self._loud & loud) | (news & loud)
+        self._loud = (self._loud & loud) | ((news | unheard) & loud)
 
     def _why_not(self, finding: Finding) -> str:
         if finding.state == "active":

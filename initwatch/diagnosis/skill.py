@@ -16,6 +16,7 @@ NO_BETTER = 0.95
 TELLS = 0.1
 LEARNED = 0.6  # as for losses, and half of the variance told by a straight line
 TOLD_WELL = 0.5
+FAR = 10.0  # error / baseline: beyond, predictions run away, be it in the labels' direction
 LEAST_LABELS = 50  # below, r^2 of chance reaches TELLS
 LATE_ROWS = 8
 # Standard deviation of the predictions over examples / their RMS: float32 tells 1e-7.
@@ -30,6 +31,12 @@ _NEEDS = (
     Statistic.PREDICTION_SQUARE,
     Statistic.LABELS_COUNTED,
 )
+# What ``skills_of`` reads, for the rules that ask it.
+READS = frozenset(_NEEDS) | {
+    Statistic.LABEL_MIN,
+    Statistic.LABEL_MAX,
+    Statistic.LABEL_WHOLE_FRACTION,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,8 @@ class Skill:
     Attributes:
         output: which, in the order of the model's losses.
         share: error / that of the best constant prediction (errors of classes, else squared).
-        agreement: r^2 of predictions and labels; NaN where it cannot be told.
+        agreement: r^2 of predictions and labels, below 0 where one falls as the other rises; NaN
+            where it cannot be told.
         labels: how many labels that is of.
         same: True if the predictions are the same for every example.
     """
@@ -53,13 +61,14 @@ class Skill:
     @property
     def at_baseline(self) -> bool:
         """True if the predictions are no better than a constant, and do not go with the labels."""
-        told = np.isfinite(self.agreement) and self.agreement >= TELLS and not self.same
+        # a distance falls as the label it is told by rises, and tells as much
+        told = np.isfinite(self.agreement) and abs(self.agreement) >= TELLS and not self.same
         return self.labels >= LEAST_LABELS and self.share >= NO_BETTER and not told
 
     @property
     def is_good(self) -> bool:
         """True if most of what can be told of the labels is."""
-        return self.share < LEARNED or self.agreement > TOLD_WELL
+        return self.share < LEARNED or (self.agreement > TOLD_WELL and self.share < FAR)
 
 
 def skills_of(history: History) -> tuple[Skill, ...]:
@@ -109,7 +118,9 @@ def _skill(output: int, late: dict[Statistic, NDArray[np.float64]]) -> Skill | N
         )
     )
     both = variance * target
-    agreement = covariance**2 / both if np.isfinite(both) and both > 0.0 else np.nan
+    agreement = np.nan
+    if np.isfinite(both) and both > 0.0:
+        agreement = np.sign(covariance) * covariance**2 / both
     if np.isfinite(variance) and variance <= 0.0:
         agreement = 0.0
     same = bool(np.isfinite(square) and square > 0.0 and variance <= SAME**2 * square)

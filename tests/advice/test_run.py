@@ -175,7 +175,6 @@ def test_a_layer_without_weights_computes_what_is_not_defined():
     assert [item.kind for item in advice] == ["learning_rate", "clipping"]
 
 
-@pytest.mark.xfail(strict=True, reason="the kernels of an RNN are its cell's: it has no `kernel`")
 def test_a_layer_that_holds_its_weights_in_a_cell_is_none_without():
     history = spoiled(OUTPUT | GRADIENT)
     layers = [

@@ -146,11 +146,6 @@ def test_a_loss_function_of_ones_own_is_compiled_and_its_predictions_are_compare
     same(history, 0, against_labels(NUMBERS[:BATCH], before))
 
 
-@pytest.mark.xfail(
-    BACKEND == "tensorflow",
-    strict=True,
-    reason="logits that only a sigmoid reads may be fused, and the sigmoid's output is not asked",
-)
 def test_a_cross_entropy_of_ones_own_on_a_sigmoid_is_compared_too():
     def own(y, p):
         p = ops.clip(p, 1e-6, 1.0 - 1e-6)

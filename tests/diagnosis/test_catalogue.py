@@ -207,7 +207,6 @@ def test_a_rule_reads_no_more_than_it_needs(rule):
         list(rule().check(dataclasses.replace(history, series=needed)))
 
 
-@pytest.mark.xfail(strict=True, reason="uses lack what skills_of reads (IW105, IW404, IW501, ...)")
 def test_rules_on_predictions_name_what_these_rest_on():
     for history in (
         of_own_loss(-np.linspace(1.0, 40.0, 200), 10.0),  # IW404

@@ -514,9 +514,6 @@ def test_what_something_else_explains_is_withdrawn():
     ]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what was withdrawn is forgotten as soon as withdrawn() has been asked"
-)
 def test_what_comes_back_after_it_was_withdrawn_is_told_again():
     """The run learned well for a while; the evidence was there throughout."""
     engine, _ = engine_of(Scripted("IW901", [[found()]]))

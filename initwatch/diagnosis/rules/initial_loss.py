@@ -11,6 +11,7 @@ import numpy as np
 from initwatch.diagnosis.course import Course, course_of
 from initwatch.diagnosis.initial_weights import Oversized, oversized
 from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.diagnosis.skill import READS
 from initwatch.records import Finding, History, Statistic
 
 
@@ -46,15 +47,7 @@ class InitialLoss:
     symptom: ClassVar[str] = "initial_loss"
     summary: ClassVar[str] = "the loss starts far above the baseline: outputs start too large"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.LOSS, Statistic.WEIGHT_RMS})
-    uses: ClassVar[frozenset[Statistic]] = frozenset(
-        {
-            Statistic.PREDICTION_ERROR,
-            Statistic.BASELINE_ERROR,
-            Statistic.PREDICTION_SQUARE,
-            Statistic.TARGET_VARIANCE,
-            Statistic.LABEL_MEAN,
-        }
-    )
+    uses: ClassVar[frozenset[Statistic]] = READS
     retracted: ClassVar[bool] = False
     hurts_above_guess: ClassVar[bool] = True
 
@@ -138,10 +131,24 @@ def start_over_baseline(history: History) -> float | None:
     if any(statistic not in series for statistic in needed):
         return None
     error, baseline, square = (float(series[statistic][0, 0]) for statistic in needed)
-    if series[needed[0]].shape[1] != 1 or history.output.numbered or not baseline > 0.0:
+    if (
+        series[needed[0]].shape[1] != 1
+        or history.output.numbered
+        or _are_classes(history)
+        or not baseline > 0.0
+    ):
         return None
     # most of the error is the outputs' own size
     return _finite(error / baseline) if square > 0.5 * error else None
+
+
+def _are_classes(history: History) -> bool:
+    """True for labels of 0 and 1, whose errors are counted and not squared."""
+    needed = (Statistic.LABEL_MIN, Statistic.LABEL_MAX, Statistic.LABEL_WHOLE_FRACTION)
+    if any(statistic not in history.series for statistic in needed):
+        return False
+    low, high, whole = (history.series[statistic][:, 0] for statistic in needed)
+    return bool(np.nanmin(low) >= 0.0 and np.nanmax(high) <= 1.0 and np.nanmin(whole) == 1.0)
 
 
 def _finite(ratio: float) -> float | None:

@@ -86,6 +86,16 @@ class NonFinite:
     symptom: ClassVar[str] = "non_finite"
     summary: ClassVar[str] = "NaN or infinity in the training step"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.GRADIENT_NON_FINITE})
+    uses: ClassVar[frozenset[Statistic]] = frozenset(
+        {
+            Statistic.INPUT_NON_FINITE,
+            Statistic.LABEL_NON_FINITE,
+            Statistic.ACTIVATION_NON_FINITE,
+            Statistic.DELTA_NON_FINITE,
+            Statistic.WEIGHT_NON_FINITE,
+            Statistic.UPDATE_RMS,
+        }
+    )
     retracted: ClassVar[bool] = False
     persists: ClassVar[bool] = True
 
@@ -118,7 +128,7 @@ class NonFinite:
             layers=layers,
             step=history.step,
             evidence={
-                "non_finite": sum(counts.values()) + int(step.loss),
+                "non_finite": sum(counts.values()) + int(step.loss) + int(step.updates.sum()),
                 "non_finite_limit": 0,
                 "born_in": born,
                 **counts,
@@ -174,7 +184,12 @@ def _message(history: History, step: _Step, born: Born, layers: list[str]) -> st
     at = f"in the batch at step {history.step}"
     first = layers[0] if layers else "a layer"
     if born == "inputs":
-        return f"{step.inputs} numbers of the inputs {at} are NaN or infinite."
+        numbers = (
+            "1 number of the inputs is"
+            if step.inputs == 1
+            else (f"{step.inputs} numbers of the inputs are")
+        )
+        return f"{numbers} NaN or infinite {at}."
     if born == "labels":
         one = step.labels == 1
         return f"{step.labels} label{' is' if one else 's are'} NaN or infinite {at}."
@@ -183,7 +198,7 @@ def _message(history: History, step: _Step, born: Born, layers: list[str]) -> st
             "from the start" if history.step == int(history.steps[0]) else f"at step {history.step}"
         )
         return (
-            f"{int(step.weights.sum())} weights are NaN or infinite {when}, first at {first}: "
+            f"{_weights(step)} NaN or infinite {when}, first at {first}: "
             "an update before made them so, or they were loaded or drawn like that."
         )
     if born == "output":
@@ -207,6 +222,11 @@ def _message(history: History, step: _Step, born: Born, layers: list[str]) -> st
             "division that `where` hides."
         )
     return f"The update of {first} is NaN or infinite {at}, while its gradient is finite."
+
+
+def _weights(step: _Step) -> str:
+    count = int(step.weights.sum())
+    return "1 weight is" if count == 1 else f"{count} weights are"
 
 
 def _loss(history: History) -> float:

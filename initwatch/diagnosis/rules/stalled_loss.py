@@ -10,7 +10,7 @@ import numpy as np
 
 from initwatch.diagnosis.course import Course, course_of, newer_part, solved
 from initwatch.diagnosis.rule import Threshold, threshold
-from initwatch.diagnosis.skill import skills_of
+from initwatch.diagnosis.skill import READS, skills_of
 from initwatch.measurement.trend import Trend, trend_of
 from initwatch.records import Finding, History, Statistic
 
@@ -47,9 +47,7 @@ class StalledLoss:
     symptom: ClassVar[str] = "stalled_loss"
     summary: ClassVar[str] = "the loss has not moved from that of a constant guess"
     needs: ClassVar[frozenset[Statistic]] = frozenset({Statistic.LOSS})
-    uses: ClassVar[frozenset[Statistic]] = frozenset(
-        {Statistic.PREDICTION_ERROR, Statistic.BASELINE_ERROR, Statistic.PREDICTION_COVARIANCE}
-    )
+    uses: ClassVar[frozenset[Statistic]] = READS
     retracted: ClassVar[bool] = True
 
     min_fall: Threshold = threshold(
@@ -111,6 +109,8 @@ class StalledLoss:
             return
         course = course_of(history, self.min_points)
         if course is None or solved(history, self.recent):
+            return
+        if course.creeps and not history.over:
             return
         found = self._stands(history, course)
         if found is None and history.over:

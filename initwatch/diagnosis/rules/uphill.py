@@ -11,6 +11,7 @@ import numpy as np
 from initwatch.diagnosis import updates
 from initwatch.diagnosis.course import LONG, course_of
 from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.diagnosis.skill import NO_BETTER, READS
 from initwatch.records import Finding, History, Statistic
 
 
@@ -43,9 +44,7 @@ class Uphill:
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {Statistic.UPDATE_DESCENT, Statistic.UPDATE_RMS, Statistic.LOSS}
     )
-    uses: ClassVar[frozenset[Statistic]] = frozenset(
-        {Statistic.PREDICTION_ERROR, Statistic.BASELINE_ERROR}
-    )
+    uses: ClassVar[frozenset[Statistic]] = READS
     retracted: ClassVar[bool] = False
     persists: ClassVar[bool] = True
 
@@ -104,8 +103,11 @@ class Uphill:
             return []  # of Keras's, some may be below 0, and of others another rule speaks
         start, end = course.trend.start, course.trend.end
         falls_without_end = end < 0.0 and end < start and course.trend.z < -3.0
-        lost = course.skill.at_baseline or course.skill.share >= self.worse
-        if not (falls_without_end and lost) or course.skill.agreement > 0.5:
+        skill = course.skill
+        # errors of classes cannot be twice those of the baseline
+        against = skill.agreement < 0.0 and skill.share > NO_BETTER
+        lost = skill.at_baseline or against or skill.share >= self.worse
+        if not (falls_without_end and lost):
             return []
         return [
             Finding(

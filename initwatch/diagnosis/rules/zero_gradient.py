@@ -112,7 +112,7 @@ class ZeroGradient:
                 + (
                     ", the output layer's too: the loss does not change with the outputs, and"
                     if at_output
-                    else ": "
+                    else ":"
                 )
                 + " nothing is being learned."
                 if all_zero

@@ -284,7 +284,6 @@ def test_it_says_when_nothing_can_be_held_against_anything():
     assert RULE.abstains(own(flat(), 0.0)) is None
 
 
-@pytest.mark.xfail(strict=True, reason="creeps is asked of a loss that fell only")
 def test_a_loss_at_a_guess_that_falls_from_epoch_to_epoch_is_no_stall():
     """Each epoch's mean is 0.5 % below the last one's, under the noise of single batches."""
     creeping = {"epoch_steps": np.arange(1, 5) * 50, "epoch_losses": [2.33, 2.318, 2.306, 2.294]}

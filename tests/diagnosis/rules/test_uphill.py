@@ -160,9 +160,6 @@ def test_classes_that_are_told_are_no_matter():
     assert finding_of(RULE, of_classes(lambda right, noise: 10.0 * right + noise)) is None
 
 
-@pytest.mark.xfail(
-    strict=True, reason="agreement has no sign, and errors of classes cannot be twice 2/3"
-)
 @pytest.mark.parametrize("wrong", ["numbers", "classes"])
 def test_predictions_that_go_against_the_labels_do_not_fit(wrong):
     """What a squared error or a cross-entropy of the wrong sign makes of them."""
