@@ -128,7 +128,7 @@ class NonFinite:
             layers=layers,
             step=history.step,
             evidence={
-                "non_finite": sum(counts.values()) + int(step.loss) + int(step.updates.sum()),
+                "non_finite": sum(counts.values()) + int(step.loss) or int(step.updates.sum()),
                 "non_finite_limit": 0,
                 "born_in": born,
                 **counts,

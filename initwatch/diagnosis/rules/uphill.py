@@ -58,6 +58,11 @@ class Uphill:
         unit="error / that of the baseline",
         source="predictions that fit what labels there are do not get there by chance",
     )
+    faster: Threshold = threshold(
+        3.0,
+        unit="loss now / loss at the middle of its course, both below 0",
+        source="a steady fall doubles it, an error that grows steadily squares that: 4",
+    )
     early: int = 5  # rows
     min_steps: int = LONG
 
@@ -106,7 +111,11 @@ class Uphill:
         skill = course.skill
         # errors of classes cannot be twice those of the baseline
         against = skill.agreement < 0.0 and skill.share > NO_BETTER
-        lost = skill.at_baseline or against or skill.share >= self.worse
+        # a similarity converges; what is driven away from its labels gains speed
+        losses = history.losses[np.isfinite(history.losses)]
+        runs_away = end < self.faster * float(losses[len(losses) // 2]) < 0.0
+        unfit = skill.share >= self.worse and (runs_away or not skill.is_good)
+        lost = skill.at_baseline or against or unfit
         if not (falls_without_end and lost):
             return []
         return [

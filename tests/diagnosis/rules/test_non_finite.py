@@ -158,7 +158,7 @@ def spoiled(*stages, loss=np.nan, rows=3):
 @pytest.mark.parametrize(
     ("stages", "born", "words"),
     [
-        (["inputs"], "inputs", "7 numbers of the inputs in the batch at step 2 are NaN"),
+        (["inputs"], "inputs", "7 numbers of the inputs are NaN or infinite in the batch at step 2"),
         (["inputs", "output", "gradient"], "inputs", "7 numbers of the inputs"),
         (["labels", "gradient"], "labels", "2 labels are NaN or infinite in the batch at step 2"),
         # labels cannot make an output so
@@ -167,7 +167,7 @@ def spoiled(*stages, loss=np.nan, rows=3):
         ([], "loss", "The loss is NaN"),
         (["gradient"], "loss", "The loss is NaN"),
         # one that is in the weights spoils all that is made of them
-        (["inputs", "output", "gradient", "weights"], "weights", "1 weights are NaN"),
+        (["inputs", "output", "gradient", "weights"], "weights", "1 weight is NaN"),
     ],
 )
 def test_it_is_born_at_the_first_stage_that_is_not_finite(stages, born, words):
@@ -196,13 +196,13 @@ def test_an_update_can_be_born_of_a_finite_gradient(update):
     finding = finding_of(RULE, sick)
     assert (finding.evidence["born_in"], finding.layers) == ("update", ["dense_1"])
     assert "The update of dense_1" in finding.message
-    assert finding.evidence["non_finite"] == 0  # of what is counted
+    assert finding.evidence["non_finite"] == 1
 
 
 def test_weights_are_told_from_the_start_and_later():
     at_first = finding_of(RULE, mlp_history(5, "tanh", edit=spoil, rows=1))
     assert at_first.evidence["born_in"] == "weights"
-    assert at_first.message.startswith("1 weights are NaN or infinite from the start, first at den")
+    assert at_first.message.startswith("1 weight is NaN or infinite from the start, first at den")
     assert "at step 2" in finding_of(RULE, spoiled("weights")).message
 
 

@@ -68,7 +68,7 @@ def test_a_network_that_is_cut_off_below_its_output_has_no_gradient_but_there():
     finding = finding_of(RULE, frozen_head)
     assert (finding.severity, finding.evidence["zero_at_output"]) == ("error", 0)
     assert (
-        finding.message == "Every gradient of the network is exactly 0:  nothing is being learned."
+        finding.message == "Every gradient of the network is exactly 0: nothing is being learned."
     )
 
 
