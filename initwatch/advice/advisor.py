@@ -85,6 +85,10 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = ({"IW204"} | codes & {"IW201", "IW301", "IW501"}) - answered
         dropped = run.drop_less(by_code["IW204"], history)
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in dropped])
+    starved = {"IW103", "IW201", "IW301", "IW401", "IW501"} & codes - answered
+    if starved and "IW501" in codes:
+        dropped = run.drop_less(by_code[min(starved)], history)
+        answer(starved, [replace(x, codes=tuple(sorted(starved))) for x in dropped])
     if "IW102" in codes:
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
         advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))

@@ -26,6 +26,8 @@ LARGE_UPDATES = 0.3
 SLOW_UPDATES = 1e-4
 # Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
 MOST_DROPOUT = 0.9
+# Share of the gradient's norm that clipping leaves in a customary step: all, or most of it.
+CLIPPED_AWAY = 0.01
 # The square root of the largest float32: products of two such numbers overflow.
 HUGE = 1e18
 
@@ -412,6 +414,9 @@ def give_gradient(finding: Finding, history: History, training: Training) -> lis
 def change_rate(finding: Finding, history: History, training: Training) -> list[Advice]:
     """Updates of the wrong size, and a loss that they throw about."""
     ratio = finding.evidence.get("update_ratio")
+    loosened = _loosen_clip(finding, history, training)
+    if loosened and finding.code in ("IW401", "IW403"):
+        return loosened
     if finding.code == "IW401":
         reason = (
             f"No kernel moves by more than {ratio:.1e} of its size a step (customary: 1e-3; "
@@ -432,6 +437,39 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
         *_within_reach(finding, history),
         other_rate(finding, training, reason),
         clip_norm(finding, training),
+    ]
+
+
+def _loosen_clip(finding: Finding, history: History, training: Training) -> list[Advice]:
+    """For clipping that leaves next to nothing of the gradient."""
+    clips = [
+        name for name in ("clipnorm", "global_clipnorm", "clipvalue") if name in training.settings
+    ]
+    if not clips or Statistic.CLIPPED_NORM not in history.series:
+        return []
+    clipped, whole = (
+        np.sqrt(np.nansum(np.square(history.last(statistic, 20)), axis=1))
+        for statistic in (Statistic.CLIPPED_NORM, Statistic.GRADIENT_NORM)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = float(np.nanmedian(clipped / whole))
+    if not left < CLIPPED_AWAY:
+        return []
+    given = ", ".join(f"{name}={training.settings[name]}" for name in clips)
+    rate = "..." if training.learning_rate is None else f"{training.learning_rate:.3g}"
+    others = {k: v for k, v in training.settings.items() if k not in clips}
+    return [
+        _change(
+            finding,
+            "",
+            "clipping",
+            given,
+            "a bound near the gradient's own size, or none",
+            replace(training, settings=others).code(rate),
+            f"Clipping ({given}) leaves {left:.1g} of the gradient, whose norm is "
+            f"{float(np.nanmedian(whole)):.3g}: a bound is for the rare large step "
+            "(Pascanu et al. 2013).",
+        )
     ]
 
 
@@ -579,7 +617,8 @@ def start_learning(
         narrow = wide < 1.0 / WIDE_TARGETS and history.losses[-1] > WIDE_TARGETS * guess
         if wide > WIDE_TARGETS or narrow:
             return [_scale_targets(finding, wide)]
-    seen = [*_hold_less_back(finding, history), *_bend(finding, history)]
+    clip = _loosen_clip(finding, history, training)
+    seen = [*_hold_less_back(finding, history), *clip, *_bend(finding, history)]
     if seen:
         return seen
     largest = _largest_update(history)

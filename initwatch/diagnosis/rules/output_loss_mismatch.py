@@ -59,7 +59,8 @@ class OutputLossMismatch:
         another, over one unit or over another axis than the classes', and labels [n] against
         outputs [n, 1], where the loss is seen to be the mean over all pairs, or nothing is learned.
         Under a cross-entropy also labels that are all one number, of which next to no loss is
-        left: mentioned after 1000 examples, a warning after 10,000.
+        left: mentioned after 1000 examples, a warning after 10,000, or where the output has a unit
+        for each of three classes or more.
     What it does not flag:
         Models with several outputs; labels of weight 0, masked ones and those of ``ignore_class``;
         squared error on a sigmoid with labels of 0 and 1 that learns.
@@ -131,6 +132,7 @@ class OutputLossMismatch:
     adds_up: Threshold = threshold(
         0.1, unit="|sum of a row - 1|", source="float16 softmax over 1000 classes: 0.01"
     )
+    several_classes: int = 3  # units
     long: int = LONG
     min_rows: int = 2
 
@@ -344,7 +346,9 @@ class OutputLossMismatch:
         # two players may be told one label each: theirs is a loss that stays
         if not course.trend.end < self.nothing_left:
             return
-        told: Severity = "warning" if history.one_label >= self.many_labels else "info"
+        # a softmax over three classes and more is no detector of something rare
+        sure = history.output.units >= self.several_classes
+        told: Severity = "warning" if sure or history.one_label >= self.many_labels else "info"
         yield _Fault(
             told,
             told,

@@ -25,7 +25,7 @@ class Regularization:
     How it is measured:
         What regularizers and add_loss put into the step's loss, against the rest of it, a median
         over the last 20 sampled steps; the run is no better than the baseline after 50 steps, or
-        has lost more than half of the size of its weights and stands above what it began to learn.
+        began with such a penalty, and that has shrunk to a tenth, or the weights to a half.
     What it does not flag:
         Penalties of a run that learns, however large; losses that are made by add_loss alone.
 
@@ -50,6 +50,11 @@ class Regularization:
         unit="RMS(w) now / at first",
         source="customary penalties (1e-4) leave weights as large as they were or larger",
     )
+    spent: Threshold = threshold(
+        0.1,
+        unit="penalty now / at first",
+        source="a tenth: what it was to shrink is gone, and the run is no better for it",
+    )
     window: int = 20
     min_steps: int = 50
 
@@ -64,7 +69,9 @@ class Regularization:
         penalty = float(np.median(penalties))
         loss = float(np.median(history.losses[-self.window :]))
         left = self._left(history)
-        began = at_first > self.outweighs * float(history.losses[0]) and left < self.shrunk
+        # weights or outputs that a penalty has shrunk to nothing no longer cost any
+        shrunk = left < self.shrunk or penalty < self.spent * at_first
+        began = at_first > self.outweighs * float(history.losses[0]) and shrunk
         if not (penalty > self.outweighs * loss > 0.0 or began):
             return
         size = max(penalty, at_first)

@@ -293,7 +293,7 @@ add("frozen", "frozen", "hidden layers frozen as drawn", STUCK, "initializer opt
 add("frozen_tiny", "frozen", "hidden layers frozen, drawn with deviation 0.001", DRAWN,
     "initializer normalization optimizer", frozen(all_hidden, 0.001))  # fmt: skip
 add("frozen_large", "frozen", "hidden layers frozen, drawn with deviation 3",
-    DRAWN + " exploding_gradient saturated_activation initial_loss", "initializer normalization optimizer",
-    frozen(all_hidden, 3.0))  # fmt: skip
+    DRAWN + " exploding_gradient saturated_activation initial_loss",
+    "initializer normalization optimizer", frozen(all_hidden, 3.0))  # fmt: skip
 add("all_frozen", "frozen", "every layer frozen", STUCK, "initializer optimizer",
     frozen(everything))  # fmt: skip

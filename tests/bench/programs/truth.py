@@ -41,9 +41,9 @@ def measure(names: list[str], jobs: int, backend: str) -> None:
     began = time.monotonic()
     results = runner.on_each(runner.scores, names, SEEDS, jobs=jobs, backend=backend)
     for number, (name, result) in enumerate(results, 1):
-        if isinstance(result, Exception):
-            result = {"raises": f"{type(result).__name__}: {result}"[:160]}
-        if "/" in name or "raises" not in result:
+        # a process that died or was paused says nothing of the mutant: it is measured again
+        measured = isinstance(result, dict) and ("/" in name or "raises" not in result)
+        if measured:
             keep(known() | {name: result})
         runner.progress(number, names, began, name, result)
 

@@ -158,7 +158,11 @@ def spoiled(*stages, loss=np.nan, rows=3):
 @pytest.mark.parametrize(
     ("stages", "born", "words"),
     [
-        (["inputs"], "inputs", "7 numbers of the inputs are NaN or infinite in the batch at step 2"),
+        (
+            ["inputs"],
+            "inputs",
+            "7 numbers of the inputs are NaN or infinite in the batch at step 2",
+        ),
         (["inputs", "output", "gradient"], "inputs", "7 numbers of the inputs"),
         (["labels", "gradient"], "labels", "2 labels are NaN or infinite in the batch at step 2"),
         # labels cannot make an output so
