@@ -43,7 +43,7 @@ class Rig:
         self.watch = initwatch.InitWatch(console=False)
 
     def verdict(self, initializer, seed, factor=1.0):
-        """Symptoms after a few steps from a fresh draw."""
+        """Symptoms seen in a few steps from a fresh draw."""
         rng = np.random.default_rng(seed)
         x = rng.standard_normal((BATCH * STEPS, FEATURES)).astype("float32")
         y = rng.integers(0, CLASSES, len(x))
@@ -58,7 +58,13 @@ class Rig:
         self.model.fit(x, y, batch_size=BATCH, verbose=0, shuffle=False, callbacks=[self.watch])
         assert self.watch.report.steps_seen == STEPS
         assert self.watch.report.problems == []
-        return {f.symptom for f in self.watch.report.findings if f.severity != "info"}
+        return {f.symptom for f in self.watch.report.findings if is_seen(f)}
+
+
+def is_seen(finding):
+    """Warnings on the signal wait for a sign of harm, which six steps cannot show."""
+    waits = finding.code.startswith(("IW1", "IW2")) and finding.state == "active"
+    return finding.severity != "info" or waits
 
 
 @pytest.fixture(scope="module")
