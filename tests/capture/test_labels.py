@@ -258,7 +258,9 @@ def test_masked_positions_count_nowhere(weights, masked):
 
 
 def constant_loss_of_masked(loss, y, prediction, weights):
-    weights = None if weights is None else keras.ops.convert_to_tensor(weights[:, None])
+    if weights is not None:
+        # one for each position: on torch Keras cannot spread them under a mask
+        weights = keras.ops.convert_to_tensor(np.repeat(weights[:, None], y.shape[1], axis=1))
     return float(loss(keras.ops.convert_to_tensor(y), prediction, sample_weight=weights))
 
 
