@@ -140,6 +140,14 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
                 return found
     if born == "weights" and at_first:
         return [_load_weights(finding)]
+    if born == "weights" and not history.output.loss and not _had_grown(history):
+        # between two sampled steps, with weights of the size they began with: a loss of the
+        # user's own that takes log(0) once is likelier than updates that run away
+        return [_mend_loss(finding, "log"), *_smaller_steps(finding, history, training)]
+    return _smaller_steps(finding, history, training)
+
+
+def _smaller_steps(finding: Finding, history: History, training: Training) -> list[Advice]:
     return [
         *_within_reach(finding, history),
         other_rate(
@@ -149,6 +157,16 @@ def keep_finite(finding: Finding, history: History, training: Training) -> list[
         ),
         clip_norm(finding, training),
     ]
+
+
+def _had_grown(history: History) -> bool:
+    """True if some variable had grown a hundredfold when all were last finite."""
+    rms = history.series[Statistic.WEIGHT_RMS]
+    finite = np.isfinite(rms).all(axis=1)
+    if not finite.any():
+        return True
+    first, last = rms[0], rms[finite][-1]
+    return bool((last[first > 0.0] > DIVERGED * first[first > 0.0]).any())
 
 
 def _mend_output(finding: Finding, history: History, at_first: bool) -> list[Advice]:
