@@ -100,8 +100,10 @@ def compared(
             off = ops.mean(ops.abs(ops.sum(as_float32(adds_up), axis=-1) - 1.0))
         return ops.stack([*found, off])
 
-    if sure or (y.shape[0] is not None and y.shape[0] == p.shape[0]):
+    if sure:
         return fields()
+    if y.shape[0] is not None and p.shape[0] is not None:
+        return fields() if int(y.shape[0]) == int(p.shape[0]) else nothing()
     return ops.cond(ops.equal(ops.shape(y)[0], ops.shape(p)[0]), fields, nothing)
 
 
