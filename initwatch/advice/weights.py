@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from initwatch.advice.initializers import initializer_for, orthogonal, seed_of
-from initwatch.diagnosis.initial_weights import one_sided, oversized
+from initwatch.diagnosis.initial_weights import ONE_SIDED, one_sided, oversized
 from initwatch.diagnosis.stack import PlainStack, plain_stack
 from initwatch.records import Advice, Finding, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import TEXTBOOK, Candidate, sigma_w2
@@ -20,8 +20,6 @@ from initwatch.theory.quadrature import mean_square_slope
 # A bias beyond two standard deviations of the pre-activation leaves less than one example in
 # forty on the other side of a ReLU's bend (normal distribution).
 BIAS_LIMIT = 2.0
-# |mean| x sqrt(fan_in) / std of a kernel, from which all its units add up alike (IW106).
-ONE_SIDED = 5.0
 # Keras's normalisations add an epsilon of 1e-3 to the variance; an input of variance 1 has less
 # than that behind such weights.
 BELOW_EPSILON = 1e-3

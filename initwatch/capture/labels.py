@@ -121,7 +121,7 @@ def trivial_error_rate(
         least = ops.minimum(share, 1.0 - share)
         if weights is None:
             return ops.mean(least)
-        parts = ops.sum(_like(weights, _aligned(y, y_pred)), axis=0)
+        parts = ops.sum(spread_to(weights, _aligned(y, y_pred)), axis=0)
         return ops.sum(least * parts) / ops.maximum(ops.sum(parts), _TINY)
     if name == "sparse_categorical_crossentropy":
         share, _ = _class_shares(y, y_pred.shape[-1], weights)
@@ -177,7 +177,7 @@ def _aligned(y: Tensor, y_pred: Tensor) -> Tensor:
     return ops.expand_dims(y, -1) if len(y.shape) == len(y_pred.shape) - 1 else y
 
 
-def _like(weights: Tensor, y: Tensor) -> Tensor:
+def spread_to(weights: Tensor, y: Tensor) -> Tensor:
     """Weights of positions for each element of ``y``."""
     while len(weights.shape) < len(y.shape):
         weights = ops.expand_dims(weights, -1)
@@ -187,7 +187,7 @@ def _like(weights: Tensor, y: Tensor) -> Tensor:
 def _mean(y: Tensor, weights: Tensor | None, axes: Any) -> Tensor:
     if weights is None:
         return ops.mean(y, axis=axes)
-    each = _like(weights, y)
+    each = spread_to(weights, y)
     return ops.sum(y * each, axis=axes) / ops.maximum(ops.sum(each, axis=axes), _TINY)
 
 
@@ -195,7 +195,7 @@ def _mean_of_all(wrong: Tensor, weights: Tensor | None) -> Tensor:
     values = ops.cast(wrong, "float32")
     if weights is None:
         return ops.mean(values)
-    each = _like(weights, values)
+    each = spread_to(weights, values)
     return ops.sum(values * each) / ops.maximum(ops.sum(each), _TINY)
 
 
@@ -203,12 +203,12 @@ def _counted(y: Tensor, weights: Tensor | None) -> Tensor:
     """How many of the labels count, as float32."""
     if weights is None:
         return ops.cast(ops.size(y), "float32")
-    return ops.sum(ops.cast(_like(weights, y) > 0.0, "float32"))
+    return ops.sum(ops.cast(spread_to(weights, y) > 0.0, "float32"))
 
 
 def _spread(y: Tensor, centre: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted sums over examples of squared distances, and of the weights."""
-    each = _like(weights, y)
+    each = spread_to(weights, y)
     return ops.sum(each * ops.square(y - centre), axis=0), ops.sum(each, axis=0)
 
 
@@ -255,7 +255,7 @@ def _entropy(share: Tensor, labels: Tensor, whole: bool) -> Tensor:
 
 def _weighted_entropy(share: Tensor, y: Tensor, weights: Tensor, whole: bool) -> Tensor:
     """Mean entropy of yes and no, each output's by the weights of its labels."""
-    each = _like(weights, y)
+    each = spread_to(weights, y)
     parts = ops.sum(each, axis=0)
     no = 1.0 - share
     plain = -(share * ops.log(ops.maximum(share, _TINY)) + no * ops.log(ops.maximum(no, _TINY)))

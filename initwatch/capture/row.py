@@ -317,10 +317,7 @@ class _Told:
         if self.weights is None:
             asked.add(Source.LABEL, 0, reductions.label_sums(output.low, output.high), every)
             return
-        counts = ops.cast(self.weights > 0.0, "float32")
-        while len(counts.shape) < len(y.shape):
-            counts = ops.expand_dims(counts, -1)
-        counts = ops.broadcast_to(ops.reshape(counts, _leading(counts, y)), ops.shape(y))
+        counts = labels.spread_to(ops.cast(self.weights > 0.0, "float32"), y)
         counts = reductions.matrix(self._backend.of_all_examples(counts))
         sums = reductions.label_sums(output.low, output.high, True)
         asked.add(Source.LABEL, 0, sums, every, counts)
@@ -346,13 +343,6 @@ class _Told:
         read = self._backend.apart(self._read)
         sure = bool(facts.name)
         return predictions.compared(target.y, read, self.weights, bar, numbered, adds_up, sure)
-
-
-def _leading(counts: Tensor, y: Tensor) -> Any:
-    """The shape that makes weights of leading axes broadcast to labels of as many axes."""
-    if len(counts.shape) == len(y.shape):
-        return ops.shape(counts)
-    return ops.shape(y)
 
 
 def _add_applied(

@@ -13,6 +13,8 @@ from initwatch.theory.choice import TEXTBOOK, sigma_w2
 FAR_OFF = 4.0
 # Embeddings are drawn from U(-0.05, 0.05) by Keras, and of variance 1 by others.
 LARGE_EMBEDDING = 2.0
+# |mean| x sqrt(fan_in) / std of a kernel, from which all its units add up alike.
+ONE_SIDED = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from initwatch.diagnosis.initial_weights import one_sided, suitable_rms
+from initwatch.diagnosis.initial_weights import ONE_SIDED, one_sided, suitable_rms
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -45,7 +45,7 @@ class OneSidedWeights:
     hurts_above_guess: ClassVar[bool] = True
 
     max_share: Threshold = threshold(
-        5.0,
+        ONE_SIDED,
         unit="|mean(w)| x sqrt(fan_in) / std(w)",
         source="draws around 0 of 8 units stay below 1.4 in 999 of 1000 cases (4 / sqrt(8)); "
         "U(0, 1) of 32 inputs has 9.8",
