@@ -65,14 +65,17 @@ def test_a_penalty_that_has_shrunk_the_weights_is_named_when_it_is_small_itself(
     assert finding.severity == "error"
     assert finding.evidence["weights_left"] == pytest.approx(0.1)
     assert finding.evidence["penalty_over_loss"] == pytest.approx(30.0 / GUESS, rel=0.01)
-    # weights that are still there were not taken by it
-    assert finding_of(RULE, penalized([30.0, 3.0, 0.5, 0.3], left=0.8)) is None
+    # weights that a penalty of outputs has not shrunk: a hundredth of it is left
+    assert finding_of(RULE, penalized([30.0, 3.0, 0.5, 0.3], left=0.8)).severity == "error"
+    # weights that are still there were not taken by a penalty that is still there
+    assert finding_of(RULE, penalized([20.0, 2.4, 2.1, 2.1], left=0.8)) is None
     # nor by one that was never more than the loss
     assert finding_of(RULE, penalized([0.5, 0.1, 0.1, 0.1], left=0.1)) is None
 
 
-def test_without_weights_only_the_present_penalty_can_be_judged():
-    history = penalized([30.0, 3.0, 0.5, 0.3], left=0.1)
+def test_without_weights_only_the_penalty_can_be_judged():
+    history = penalized([20.0, 2.4, 2.1, 2.1], left=0.1)
+    assert finding_of(RULE, history) is not None
     series = {k: v for k, v in history.series.items() if k is not Statistic.WEIGHT_RMS}
     assert finding_of(RULE, dataclasses.replace(history, series=series)) is None
     series = with_series(history, {Statistic.PENALTY: set_to(23.0)}).series
