@@ -75,7 +75,8 @@ class Signals:
     """How even the signals are over depth, as measured in one step.
 
     Attributes:
-        forward: ln(largest / smallest) of the activations' standard deviation along the trunk.
+        forward: ln(largest / smallest) of the activations' standard deviation along the trunk, or
+            along a tower where that is more.
         backward: the same of delta, the gradient of the layers' outputs.
         saturation: ln(1 / RMS slope) of the most saturated activation whose slope is known,
             against the steepest it has; 0 = none is.
@@ -108,8 +109,11 @@ class Signals:
 def signals(history: History, row: int = -1) -> Signals:
     """What one row of a history shows of the two signals."""
     columns = depth.trunk_columns(history.layers)
-    std, delta = (
-        _read(history, row, columns, *which)
+    forward, backward = (
+        max(
+            _range(_read(history, row, path, *which))
+            for path in (columns, *depth.towers(history.layers))
+        )
         for which in (
             (Statistic.ACTIVATION_STD, Statistic.ACTIVATION_NON_FINITE),
             (Statistic.DELTA_NORM, Statistic.DELTA_NON_FINITE),
@@ -133,8 +137,8 @@ def signals(history: History, row: int = -1) -> Signals:
     ]
     equal = sum(bool(spread[places[kernel.variable]] == 0.0) for kernel in several)
     return Signals(
-        _range(std),
-        _range(delta),
+        forward,
+        backward,
         _saturation(history, row),
         loss,
         excess,

@@ -88,8 +88,9 @@ def describe_layers(
     first = {id(layer): i for i, layer in reversed([(i, c.layer) for i, c in enumerate(calls)])}
     sinks = _sinks(observer)
     trunk = _trunk(calls, sinks)
+    towers = _towers(calls, sinks, trunk)
     return tuple(
-        _describe(observer, layer, first[id(layer)], paths, trunk, sinks, activations)
+        _describe(observer, layer, first[id(layer)], paths, trunk, towers, sinks, activations)
         for layer in layers
     )
 
@@ -100,6 +101,7 @@ def _describe(
     index: int,
     paths: Mapping[int, str],
     trunk: set[int],
+    towers: Mapping[int, int],
     sinks: set[int],
     activations: Mapping[int, Activation | None],
 ) -> LayerSpec:
@@ -133,6 +135,7 @@ def _describe(
         first_kernel=kernels[0] if len(kernels) > 1 else None,
         recurrent_kernel=_recurrent_kernel(layer),
         dtype=keras.backend.standardize_dtype(calls[index].output.dtype),
+        tower=towers.get(index, 0),
     )
 
 
@@ -149,21 +152,32 @@ def _sinks(observer: Observer) -> set[int]:
     return {len(calls) - 1} if calls else set()
 
 
-def _trunk(calls: list[Call], sinks: set[int]) -> set[int]:
+def _trunk(calls: list[Call], sinks: set[int], start: int | None = None) -> set[int]:
     """Calls through which every path from the input to the prediction passes.
 
     Calls come in a topological order. A call is passed by if some edge starts before it and
     ends after it; edges that do not lead to the prediction do not count.
+
+    Args:
+        calls: of one step.
+        sinks: calls whose output the prediction is made of.
+        start: only paths that begin at this call count; from any input by default.
     """
     end = len(calls)
     reaching = set(sinks)
     for i in range(end - 1, -1, -1):
         if i in reaching:
             reaching |= calls[i].origins.known
-    edges = [(i, end) for i in sinks]
+    if start is not None:
+        reached = {start}
+        for i in range(start + 1, end):
+            if calls[i].origins.known & reached:
+                reached.add(i)
+        reaching &= reached
+    edges = [(i, end) for i in sinks & reaching]
     for i in reaching:
-        edges += [(j, i) for j in calls[i].origins.known]
-        if calls[i].origins.from_input:
+        edges += [(j, i) for j in calls[i].origins.known & reaching]
+        if i == start or (start is None and calls[i].origins.from_input):
             edges.append((SOURCE, i))
     # furthest end of any edge that starts at or before a place
     jumps = [0] * (end + 1)
@@ -176,6 +190,26 @@ def _trunk(calls: list[Call], sinks: set[int]) -> set[int]:
         if i in reaching and furthest <= i:
             trunk.add(i)
     return trunk
+
+
+def _towers(calls: list[Call], sinks: set[int], trunk: set[int]) -> dict[int, int]:
+    """Call -> number of the tower it is part of, from 1 on; those of the trunk are in none.
+
+    A tower begins at an input that others are merged with later, or where the paths to several
+    predictions have parted.
+    """
+    starts = [
+        i
+        for i, call in enumerate(calls)
+        if not call.origins.known and "unknown" not in call.origins.operations
+    ]
+    ways = [_trunk(calls, sinks, start) for start in starts] if len(starts) > 1 else []
+    if len(sinks) > 1:
+        ways += [_trunk(calls, {sink}) for sink in sorted(sinks)]
+    towers: dict[int, int] = {}
+    for number, way in enumerate(ways, 1):
+        towers |= dict.fromkeys(way - trunk - towers.keys(), number)
+    return towers
 
 
 def _follow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from initwatch.diagnosis.course import course_of, solved
 from initwatch.measurement.profile import DepthFit, fit_over_depth
-from initwatch.records import History, LayerSpec, Statistic
+from initwatch.records import History, LayerSpec, Severity, Statistic
 from initwatch.theory.propagation import DEPTH_SCALES
 
 # A signal whose variance has changed by e^6 is beyond the trainable depth; in RMS that is e^3.
@@ -34,16 +35,18 @@ EARLY_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A quantity along the trunk.
+    """A quantity along the trunk or a tower.
 
     Attributes:
         statistic: which.
+        trunk: True if all of the signal passes here.
         layers: the layers at whose output it was read, input side first.
         values: float64[layers], median over the window.
         fit: the exponential fit.
     """
 
     statistic: Statistic
+    trunk: bool
     layers: tuple[LayerSpec, ...]
     values: NDArray[np.float64]
     fit: DepthFit
@@ -59,6 +62,15 @@ class Profile:
         if fit.log_total * fit.log_ends <= 0.0:
             return 0.0
         return float(np.sign(fit.log_total) * min(abs(fit.log_total), abs(fit.log_ends)))
+
+    def normalizations(self, layers: tuple[LayerSpec, ...]) -> int:
+        """How many of the network's kernels on this way have a normalization behind them."""
+        way = [x for x in layers if (x.trunk if self.trunk else x.tower == self.layers[0].tower)]
+        return sum(layer.normalized for layer in way)
+
+    def severity(self, limit_error: float) -> Severity:
+        """Beyond the limit no network learns; one with other ways for the signal may."""
+        return "error" if self.trunk and abs(self.total) > limit_error else "warning"
 
     def where(self, chosen: NDArray[np.bool_], otherwise: int) -> list[str]:
         """Paths of the chosen layers, or of the layer ``otherwise`` if none is."""
@@ -85,17 +97,35 @@ def trunk_columns(layers: tuple[LayerSpec, ...]) -> list[int]:
     Between a kernel and the activation that completes it the signal is half-way; the model's
     output has a scale of its own. Both are left out, as are branches of residual blocks.
     """
+    heads = [i for i, layer in enumerate(layers) if layer.is_output]
+    end = min(heads, default=len(layers))
+    return [i for i in _stages(layers) if layers[i].trunk and i < end]
+
+
+def towers(layers: tuple[LayerSpec, ...]) -> list[list[int]]:
+    """Such columns of each tower that is long enough to show a trend.
+
+    A tower leads from an input to where others join it, or from where the ways to several outputs
+    have parted to one of them.
+    """
+    found: dict[int, list[int]] = {}
+    for i in _stages(layers):
+        if layers[i].tower and not layers[i].is_output:
+            found.setdefault(layers[i].tower, []).append(i)
+    return [columns for columns in found.values() if len(columns) >= MIN_POINTS]
+
+
+def _stages(layers: tuple[LayerSpec, ...]) -> list[int]:
+    """Columns at which a signal is complete."""
     half_way: set[int] = set()
     column = {layer.path: i for i, layer in enumerate(layers)}
     for i, layer in enumerate(layers):
         if layer.kernel is not None:
             half_way |= set(range(i, column[layer.signal]))
-    heads = [i for i, layer in enumerate(layers) if layer.is_output]
-    end = min(heads, default=len(layers))
     return [
         i
         for i, layer in enumerate(layers)
-        if layer.trunk and i < end and i not in half_way and layer.class_name not in _NO_STAGE
+        if i not in half_way and layer.class_name not in _NO_STAGE
     ]
 
 
@@ -107,7 +137,23 @@ _NO_STAGE = frozenset(
 
 def profile(history: History, statistic: Statistic, window: int) -> Profile | None:
     """The last ``window`` rows of a statistic along the trunk; None if it is too short."""
-    columns = trunk_columns(history.layers)
+    return _along(history, statistic, window, trunk_columns(history.layers), trunk=True)
+
+
+def profiles(history: History, statistic: Statistic, window: int) -> Iterator[Profile]:
+    """Such profiles of the trunk and of every tower that is long enough, the trunk's first."""
+    along = profile(history, statistic, window)
+    if along is not None:
+        yield along
+    for columns in towers(history.layers):
+        along = _along(history, statistic, window, columns, trunk=False)
+        if along is not None:
+            yield along
+
+
+def _along(
+    history: History, statistic: Statistic, window: int, columns: list[int], *, trunk: bool
+) -> Profile | None:
     rows = history.last(statistic, window)[:, columns]
     finite = np.asarray(np.isfinite(rows).all(axis=0))
     columns = [column for column, usable in zip(columns, finite, strict=True) if usable]
@@ -117,13 +163,13 @@ def profile(history: History, statistic: Statistic, window: int) -> Profile | No
     fit = fit_over_depth(values)
     if fit is None or fit.depth < MIN_POINTS - 1:
         return None
-    return Profile(statistic, tuple(history.layers[i] for i in columns), values, fit)
+    return Profile(statistic, trunk, tuple(history.layers[i] for i in columns), values, fit)
 
 
 def too_short(_rule: object, history: History) -> str | None:
     """Why a rule on depth cannot judge this network, None if it can: its ``abstains``."""
     points = len(trunk_columns(history.layers))
-    if points >= MIN_POINTS:
+    if points >= MIN_POINTS or towers(history.layers):
         return None
     return (
         f"the signal can be read at {points} places along the trunk, and a trend over depth takes "

@@ -72,6 +72,9 @@ class LayerSpec:
         outputs: number of output elements per example.
         trunk: True if every path from the input to the loss passes through this output,
             so that its size is the size of the whole signal (False inside a residual branch).
+        tower: number of the tower it is part of: all that comes from one input, or all that one
+            prediction is made of, passes through this output, though other paths pass it by.
+            0 on the trunk, and inside a branch.
         is_output: True if the model's prediction is this layer's output.
         frozen: True if the layer has weights and none of them is trainable.
         kernel: its weight matrix, None if it has none.
@@ -101,6 +104,7 @@ class LayerSpec:
     first_kernel: Kernel | None = None
     recurrent_kernel: Kernel | None = None
     dtype: str = ""
+    tower: int = 0
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

@@ -108,6 +108,68 @@ def test_two_inputs_join_the_trunk_where_they_meet():
     assert found["joined"].trunk
 
 
+def test_towers_of_two_inputs_are_told_apart():
+    keras.utils.set_random_seed(0)
+    inputs = [keras.Input((12,)), keras.Input((8,))]
+    ends = []
+    for name, x in zip("ab", inputs, strict=True):
+        for i in range(3):
+            x = layers.Dense(6, activation="tanh", name=f"{name}{i}")(x)
+        ends.append(x)
+    model = compiled(inputs, head(layers.Concatenate(name="joined")(ends)))
+    samples = []
+    session = Session(model)
+    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
+    arming = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
+    )
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((8, 12)), rng.standard_normal((8, 8))]
+    model.fit(x, rng.integers(0, 10, 8), verbose=0, callbacks=[arming])
+    towers = {}
+    for layer in samples[-1].structure.layers:
+        towers.setdefault(layer.tower, set()).add(layer.path.split("/")[-1])
+    assert towers.pop(0) == {"joined", "head"}
+    assert sorted(map(sorted, towers.values())) == [["a0", "a1", "a2"], ["b0", "b1", "b2"]]
+
+
+def test_a_branch_inside_a_tower_is_no_part_of_it():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    stem = layers.Dense(12, name="stem")(inputs)
+    branch = layers.Dense(12, name="branch")(stem)
+    total = layers.Add(name="sum")([stem, branch])
+    beside = layers.Dense(12, name="beside")(inputs)
+    found = structure_of(compiled(inputs, head(layers.Concatenate()([total, beside]))))
+    assert found["stem"].tower == found["sum"].tower != 0
+    assert found["beside"].tower not in (0, found["stem"].tower)
+    assert found["branch"].tower == found["head"].tower == 0
+
+
+def test_ways_to_two_predictions_part_into_towers():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12,))
+    stem = layers.Dense(12, name="stem")(inputs)
+    outputs = {}
+    for name in ("a", "b"):
+        x = layers.Dense(12, name=f"{name}0")(stem)
+        outputs[name] = layers.Dense(1, name=name)(x)
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", {"a": "mse", "b": "mse"})
+    samples = []
+    session = Session(model)
+    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
+    arming = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
+    )
+    x = np.random.default_rng(0).standard_normal((8, 12))
+    model.fit(x, dict.fromkeys("ab", x[:, 0]), verbose=0, callbacks=[arming])
+    tower = {layer.path.split("/")[-1]: layer.tower for layer in samples[-1].structure.layers}
+    assert tower["stem"] == 0
+    assert tower["a0"] == tower["a"] != 0
+    assert tower["b0"] == tower["b"] not in (0, tower["a"])
+
+
 def test_nested_models_show_their_layers_once():
     keras.utils.set_random_seed(0)
     inner = keras.Sequential(

@@ -67,6 +67,48 @@ def test_layers_that_only_reshape_or_drop_are_no_stages():
     assert paths([]) == []
 
 
+def in_tower(history, number=1):
+    """All layers but the output are one of two towers."""
+    return with_layers(
+        history,
+        lambda layer: (
+            layer if layer.is_output else dataclasses.replace(layer, trunk=False, tower=number)
+        ),
+    )
+
+
+def test_a_tower_has_a_profile_of_its_own():
+    history = in_tower(mlp_history(6, "relu", 1.0, rows=5))
+    assert depth.profile(history, Statistic.DELTA_NORM, 3) is None
+    (profile,) = depth.profiles(history, Statistic.DELTA_NORM, 3)
+    assert not profile.trunk
+    assert [layer.path for layer in profile.layers] == [f"dense_{i}" for i in range(6)]
+    assert depth.too_short(None, history) is None
+    assert depth.too_short(None, in_tower(mlp_history(3))) is not None
+    assert depth.towers(in_tower(mlp_history(3)).layers) == []
+
+
+def test_what_fades_in_a_tower_alone_is_a_warning_at_most():
+    history = mlp_history(20, "tanh", 0.1)
+    (along,) = depth.profiles(history, Statistic.DELTA_NORM, 3)
+    (tower,) = depth.profiles(in_tower(history), Statistic.DELTA_NORM, 3)
+    assert abs(along.total) == abs(tower.total) > depth.LOG_LIMIT_ERROR
+    assert along.severity(depth.LOG_LIMIT_ERROR) == "error"
+    assert tower.severity(depth.LOG_LIMIT_ERROR) == "warning"
+    assert along.severity(2.0 * abs(along.total)) == "warning"
+
+
+def test_normalizations_are_counted_on_the_profiles_own_way():
+    history = with_layers(
+        mlp_history(6), lambda layer: dataclasses.replace(layer, normalized=layer.path == "dense_1")
+    )
+    (along,) = depth.profiles(history, Statistic.DELTA_NORM, 3)
+    (tower,) = depth.profiles(in_tower(history), Statistic.DELTA_NORM, 3)
+    assert along.normalizations(history.layers) == 1
+    assert tower.normalizations(in_tower(history).layers) == 1
+    assert along.normalizations(in_tower(history).layers) == 0
+
+
 def test_a_profile_is_the_median_of_its_window_along_the_trunk():
     history = mlp_history(6, "relu", 1.0, rows=5)
     profile = depth.profile(history, Statistic.DELTA_NORM, 3)

@@ -130,20 +130,22 @@ class ExplodingGradient:
                 return
 
     def _over_depth(self, history: History) -> Finding | None:
-        profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
-        if profile is None:
-            return None
-        total = -profile.total  # ln of the whole growth, positive
-        normalized = sum(layer.trunk and layer.normalized for layer in history.layers)
-        limit = self.log_limit + self.normalized_growth * normalized
-        if total <= limit:
-            return None
+        for profile in depth.profiles(history, Statistic.DELTA_NORM, self.window):
+            total = -profile.total  # ln of the whole growth, positive
+            limit = self.log_limit + self.normalized_growth * profile.normalizations(history.layers)
+            if total > limit:
+                return self._growth(history, profile, total, limit)
+        return None
+
+    def _growth(
+        self, history: History, profile: depth.Profile, total: float, limit: float
+    ) -> Finding:
         factor = float(np.exp(-profile.fit.log_slope))
         grown = profile.values > profile.values[-1] * np.exp(self.log_limit)
         return Finding(
             code=self.code,
             symptom=self.symptom,
-            severity="error" if total > self.log_limit_error else "warning",
+            severity=profile.severity(self.log_limit_error),
             layers=profile.where(grown, otherwise=0),
             step=history.step,
             evidence=profile.evidence(

@@ -51,18 +51,20 @@ class ExplodingSignal:
     abstains = depth.too_short
 
     def check(self, history: History) -> Iterator[Finding]:
-        profile = depth.profile(history, Statistic.ACTIVATION_STD, self.window)
-        if profile is None or not depth.speaks(history):
+        if not depth.speaks(history):
             return
-        total = profile.total  # ln of the whole growth, positive
-        if total <= self.log_limit:
+        profiles = depth.profiles(history, Statistic.ACTIVATION_STD, self.window)
+        # ln of the whole growth, positive
+        profile = next((p for p in profiles if p.total > self.log_limit), None)
+        if profile is None:
             return
+        total = profile.total
         factor = float(np.exp(profile.fit.log_slope))
         grown = profile.values > profile.values[0] * np.exp(self.log_limit)
         yield Finding(
             code=self.code,
             symptom=self.symptom,
-            severity="error" if total > self.log_limit_error else "warning",
+            severity=profile.severity(self.log_limit_error),
             layers=profile.where(grown, otherwise=-1),
             step=history.step,
             evidence=profile.evidence(

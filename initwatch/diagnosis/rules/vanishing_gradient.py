@@ -24,8 +24,9 @@ class VanishingGradient:
         The layers near the input get no direction to learn in; the whole network then works
         on features that are random.
     How it is measured:
-        The norm of delta per example, median of 3 steps, at every layer of the trunk, fitted
-        by ln(norm) = a + b * layer (Theil-Sen). Fires where the fit and the outer quarters
+        The norm of delta per example, median of 3 steps, at every layer of the trunk (or of a
+        tower that others join before the output, then a warning at most), fitted by
+        ln(norm) = a + b * layer (Theil-Sen). Fires where the fit and the outer quarters
         both lose more than e^3 = 20 from the last hidden layer to the first. At any depth it
         fires where delta, or the gradient of all weights, is exactly 0 at the first layer in 4
         steps in a row, of which the network was updated in at least two, or had no gradient at
@@ -64,18 +65,20 @@ class VanishingGradient:
         if gone is not None:
             yield gone
             return
-        profile = depth.profile(history, Statistic.DELTA_NORM, self.window)
-        if profile is None or not depth.speaks(history):
+        if not depth.speaks(history):
             return
-        total = profile.total  # ln of the whole loss, positive
-        if total <= self.log_limit:
+        profiles = depth.profiles(history, Statistic.DELTA_NORM, self.window)
+        # ln of the whole loss, positive
+        profile = next((p for p in profiles if p.total > self.log_limit), None)
+        if profile is None:
             return
+        total = profile.total
         factor = float(np.exp(-profile.fit.log_slope))
         faded = profile.values < profile.values[-1] * np.exp(-self.log_limit)
         yield Finding(
             code=self.code,
             symptom=self.symptom,
-            severity="error" if total > self.log_limit_error else "warning",
+            severity=profile.severity(self.log_limit_error),
             layers=profile.where(faded, otherwise=0),
             step=history.step,
             evidence=profile.evidence(

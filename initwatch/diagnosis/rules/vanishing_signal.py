@@ -27,11 +27,12 @@ class VanishingSignal:
         The output layer sees next to nothing of the example; predictions are the same for
         all, and the loss stays at that of a constant guess.
     How it is measured:
-        Standard deviation over batch and units, at every layer of the
-        trunk, fitted over depth (Theil-Sen). Fires where the fit and the outer quarters both
-        lose more than e^3 = 20 from the first hidden layer to the last. Of the rank: 1 - cosine
-        between the outputs of different examples (Poole et al. 2016, sec. 3: 1 - c), at the last
-        hidden layer below 1e-4 of what it is at the first, in the first step.
+        Standard deviation over batch and units, at every layer of the trunk (or of a tower that
+        others join before the output, then a warning at most), fitted over depth (Theil-Sen).
+        Fires where the fit and the outer quarters both lose more than e^3 = 20 from the first
+        hidden layer to the last. Of the rank: 1 - cosine between the outputs of different
+        examples (Poole et al. 2016, sec. 3: 1 - c), at the last hidden layer below 1e-4 of what
+        it is at the first, in the first step.
     What it does not flag:
         Small inputs as such, a single small layer, networks that normalise their layers;
         examples that are alike at the first layer already.
@@ -70,19 +71,21 @@ class VanishingSignal:
     abstains = depth.too_short
 
     def check(self, history: History) -> Iterator[Finding]:
-        profile = depth.profile(history, Statistic.ACTIVATION_STD, self.window)
-        if profile is None or not depth.speaks(history):
+        profiles = list(depth.profiles(history, Statistic.ACTIVATION_STD, self.window))
+        if not profiles or not depth.speaks(history):
             return
-        total = -profile.total  # ln of the whole loss, positive
-        if total <= self.log_limit:
+        # ln of the whole loss, positive
+        profile = next((p for p in profiles if -p.total > self.log_limit), None)
+        if profile is None:
             yield from self._alike(history)
             return
+        total = -profile.total
         factor = float(np.exp(profile.fit.log_slope))
         faded = profile.values < profile.values[0] * np.exp(-self.log_limit)
         yield Finding(
             code=self.code,
             symptom=self.symptom,
-            severity="error" if total > self.log_limit_error else "warning",
+            severity=profile.severity(self.log_limit_error),
             layers=profile.where(faded, otherwise=-1),
             step=history.step,
             evidence=profile.evidence(
