@@ -18,6 +18,9 @@ from initwatch.records.update import Withdrawn
 # Rules look back on many rows: past the first ones, a step more changes little.
 EVERY_ROW = 32
 EVERY_STEPS = 8
+# What was told is withdrawn when it has not been seen for so many steps: evidence at the edge of a
+# limit comes and goes.
+WITHDRAWN_AFTER = 2 * EVERY_STEPS
 
 
 class Engine:
@@ -43,6 +46,7 @@ class Engine:
         self._judged = -1
         self._harmed = False
         self._loud: set[str] = set()  # codes that were told as warning or error
+        self._quiet: dict[str, int] = {}  # those that are none any more -> since which step
         self._silenced: set[str] = set()  # codes that were told and taken back
         self._withdrawn: list[Withdrawn] = []
 
@@ -83,25 +87,32 @@ class Engine:
                     self._update(rule, found, history.step, news)
         news |= {code for code in waiting if not self._waits(self._found[code])}
         by_code = {finding.code: finding for finding in self.findings}
-        self._keep_told(by_code, news)
+        self._keep_told(by_code, news, history)
         return [by_code[code] for code in self._rules if code in news]
 
-    def _keep_told(self, by_code: Mapping[str, Finding], news: set[str]) -> None:
-        """What was told as warning or error and no longer is one is withdrawn, and told again
-        if it comes back.
+    def _keep_told(self, by_code: Mapping[str, Finding], news: set[str], history: History) -> None:
+        """What was told as warning or error and has not been one for a while is withdrawn, and
+        told again if it comes back.
         """
         loud = {code for code, finding in by_code.items() if finding.severity != "info"}
+        since = {code: self._quiet.get(code, history.step) for code in self._loud - loud}
+        over = {
+            code
+            for code, step in since.items()
+            if history.over or history.step - step >= WITHDRAWN_AFTER
+        }
+        self._quiet = {code: step for code, step in since.items() if code not in over}
         self._withdrawn += [
             Withdrawn(code, by_code[code].symptom, self._why_not(by_code[code]))
             for code in self._rules
-            if code in self._loud - loud
+            if code in over
         ]
         unheard = {gone.code for gone in self._withdrawn} & loud
         self._withdrawn = [gone for gone in self._withdrawn if gone.code not in unheard]
         returned = (self._silenced & loud) - unheard
-        self._silenced = (self._silenced | (self._loud - loud)) - loud
+        self._silenced = (self._silenced | over) - loud
         news |= returned
-        self._loud = (self._loud & loud) | ((news | unheard) & loud)
+        self._loud = (self._loud - over) | ((news | unheard) & loud)
 
     def _why_not(self, finding: Finding) -> str:
         if finding.state == "active":
@@ -137,7 +148,9 @@ class Engine:
         if known is None or code in self._gone or _graver(worst, known):
             self._found[code] = worst
             self._gone.discard(code)
-            if not self._recovered(worst):
+            # one that was told and was gone for less than a while is none
+            told = code in self._quiet and known is not None and not _graver(worst, known)
+            if not self._recovered(worst) and not told:
                 news.add(code)
 
     def _recovered(self, finding: Finding) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from initwatch.diagnosis.engine import EVERY_ROW, EVERY_STEPS, Engine
+from initwatch.diagnosis.engine import EVERY_ROW, EVERY_STEPS, WITHDRAWN_AFTER, Engine
 from initwatch.errors import Faults
 from initwatch.records import Finding, Statistic
 from tests.diagnosis.histories import history_of
@@ -202,7 +202,8 @@ def test_a_finding_tells_when_it_was_last_seen():
     assert (finding.step, finding.last_step, finding.state) == (0, 1, "recovered")
 
 
-def test_what_was_taken_back_and_returns_is_news():
+def test_what_was_taken_back_and_returns_is_news(monkeypatch):
+    monkeypatch.setattr("initwatch.diagnosis.engine.WITHDRAWN_AFTER", 0)
     engine, _ = engine_of(Scripted("IW901", [[found(step=1)], [], [found(step=9)]]))
     news = [codes(engine.judge(HISTORY)) for _ in range(3)]
     assert news == [["IW901"], [], ["IW901"]]
@@ -483,7 +484,41 @@ def withdrawn(engine):
     return [(gone.code, gone.symptom, gone.reason) for gone in engine.withdrawn()]
 
 
-def test_what_was_told_and_is_taken_back_is_withdrawn_once():
+@pytest.fixture
+def at_once(monkeypatch):
+    """Withdrawn at the first look that does not find it."""
+    monkeypatch.setattr("initwatch.diagnosis.engine.WITHDRAWN_AFTER", 0)
+
+
+def test_what_comes_and_goes_at_the_edge_of_a_limit_is_told_once():
+    engine, _ = engine_of(Scripted("IW901", [[found()], [], [found()], [], []]))
+    assert judged(engine, EARLY) == ["IW901"]
+    for length in (31, 32, 40):
+        assert judged(engine, np.full(length, 2.3)) == []
+        assert withdrawn(engine) == []
+    # graver than it was, it is told again
+    engine, _ = engine_of(Scripted("IW901", [[found()], [], [found(severity="error")]]))
+    assert [judged(engine, EARLY) for _ in range(3)] == [["IW901"], [], ["IW901"]]
+
+
+def test_what_has_been_gone_for_a_while_is_withdrawn():
+    engine, _ = engine_of(Scripted("IW901", [[found()], [], [], [found()]]))
+    judged(engine, EARLY)
+    judged(engine, EARLY)
+    assert withdrawn(engine) == []
+    judged(engine, np.full(30 + WITHDRAWN_AFTER, 2.3))
+    assert withdrawn(engine) == [("IW901", "oscillating_loss", "it no longer holds")]
+    assert judged(engine, np.full(30 + WITHDRAWN_AFTER, 2.3)) == ["IW901"]
+
+
+def test_at_the_end_of_a_fit_it_is_withdrawn_at_once():
+    engine, _ = engine_of(Scripted("IW901", [[found()], []]))
+    judged(engine, EARLY)
+    engine.judge(dataclasses.replace(with_course(EARLY), over=True))
+    assert withdrawn(engine) == [("IW901", "oscillating_loss", "it no longer holds")]
+
+
+def test_what_was_told_and_is_taken_back_is_withdrawn_once(at_once):
     engine, _ = engine_of(Scripted("IW901", [[found()], [], []]))
     judged(engine, EARLY)
     assert withdrawn(engine) == []
@@ -493,7 +528,7 @@ def test_what_was_told_and_is_taken_back_is_withdrawn_once():
     assert withdrawn(engine) == []
 
 
-def test_what_a_run_does_well_in_spite_of_is_withdrawn():
+def test_what_a_run_does_well_in_spite_of_is_withdrawn(at_once):
     engine, _ = engine_of(Scripted("IW901", [[found()]]))
     judged(engine, EARLY)
     judged(engine, LEARNED)
@@ -501,7 +536,7 @@ def test_what_a_run_does_well_in_spite_of_is_withdrawn():
     assert engine.findings[0].state == "recovered"
 
 
-def test_what_something_else_explains_is_withdrawn():
+def test_what_something_else_explains_is_withdrawn(at_once):
     rules = [
         Scripted("IW602", [[found("IW602", often_works=1)]]),
         Scripted("IW201", [[], [found("IW201")]]),
@@ -514,7 +549,7 @@ def test_what_something_else_explains_is_withdrawn():
     ]
 
 
-def test_what_comes_back_after_it_was_withdrawn_is_told_again():
+def test_what_comes_back_after_it_was_withdrawn_is_told_again(at_once):
     """The run learned well for a while; the evidence was there throughout."""
     engine, _ = engine_of(Scripted("IW901", [[found()]]))
     assert judged(engine, EARLY) == ["IW901"]
@@ -527,7 +562,7 @@ def test_what_comes_back_after_it_was_withdrawn_is_told_again():
     assert len(withdrawn(engine)) == 1
 
 
-def test_what_is_found_again_after_it_was_withdrawn_is_told_again():
+def test_what_is_found_again_after_it_was_withdrawn_is_told_again(at_once):
     engine, _ = engine_of(Scripted("IW901", [[found()], [], [found()], []]))
     assert judged(engine, EARLY) == ["IW901"]
     assert judged(engine, EARLY) == []
