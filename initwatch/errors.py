@@ -31,6 +31,10 @@ class NotReadyError(InitwatchError, RuntimeError):
     """The model is not built, or not compiled."""
 
 
+class NothingToTrainError(NotReadyError):
+    """All weights of the model are frozen."""
+
+
 class UnsupportedError(InitwatchError, NotImplementedError):
     """The model's training cannot be observed here."""
 

@@ -19,7 +19,8 @@ from initwatch.capture.session import Sample, Session
 from initwatch.capture.targets import facts_of
 from initwatch.diagnosis.engine import Engine
 from initwatch.diagnosis.rule import Rule
-from initwatch.errors import Faults, NotReadyError, UnsupportedError
+from initwatch.diagnosis.rules.unchanged_weights import UnchangedWeights
+from initwatch.errors import Faults, NothingToTrainError, NotReadyError, UnsupportedError
 from initwatch.measurement.layout import Group
 from initwatch.measurement.moments import measure
 from initwatch.measurement.recorder import Recorder
@@ -108,6 +109,8 @@ class Watch:
             self._session.attach(self._faults, self._receive)
             self._session.want_again()
         except (NotReadyError, UnsupportedError) as error:
+            if isinstance(error, NothingToTrainError) and model.weights:
+                self._past += [rule.frozen(len(model.weights)) for rule in self._unchanged()]
             self._faults.add("start", f"{error} Training goes on; nothing is measured.")
         except Exception as error:
             # whatever Keras's insides hold that we did not expect, training must start
@@ -117,6 +120,10 @@ class Watch:
                 "Training goes on; nothing is measured.",
             )
         return self._session
+
+    def _unchanged(self) -> list[UnchangedWeights]:
+        """The rule on weights that stay as they are, if it was asked for."""
+        return [rule for rule in self._rules if isinstance(rule, UnchangedWeights)]
 
     def open_outlet(self, outlet: Outlet, step: int) -> None:
         """Adds an outlet to this fit."""

@@ -134,6 +134,14 @@ def test_a_model_without_trainable_weights_is_said_and_trains_on(capsys):
     assert "has no trainable weights" in " ".join(capsys.readouterr().out.split())
     assert "layer.trainable = True" in watch.report.problems[0]
     assert watch.report.steps_seen == 0
+    (finding,) = watch.report.findings
+    assert (finding.code, finding.severity) == ("IW403", "error")
+    assert finding.evidence == {"trainable_variables": 0, "of_variables": len(model.weights)}
+    assert not watch.report.healthy
+    # of somebody who asked for other rules only nothing is found
+    other = initwatch.InitWatch(rules=[VanishingGradient()], console=False)
+    fit(model, other)
+    assert other.report.findings == []
 
 
 def test_a_model_that_is_not_compiled_is_told_by_name():

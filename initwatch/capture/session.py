@@ -25,7 +25,7 @@ from initwatch.capture.observer import LOST, Observer, Shadows
 from initwatch.capture.reductions import HISTOGRAM_WIDTH
 from initwatch.capture.row import Reading, Row, build_row, variable_specs
 from initwatch.capture.topology import describe_layers, unique_paths
-from initwatch.errors import Faults, NotReadyError, UnsupportedError
+from initwatch.errors import Faults, NothingToTrainError, NotReadyError, UnsupportedError
 from initwatch.measurement.layout import Group, Layout
 from initwatch.measurement.replicas import whole_step
 from initwatch.records.layer import Activation, LayerSpec, VariableSpec
@@ -534,7 +534,7 @@ def _check_compiled(model: keras.Model) -> None:
 
 def _check_trainable(model: keras.Model) -> None:
     if not model.trainable_variables:
-        raise NotReadyError(
+        raise NothingToTrainError(
             f"the model {model.name!r} has no trainable weights, so there is nothing to "
             "watch. Set layer.trainable = True on what is to be trained."
         )

@@ -23,7 +23,7 @@ class UnchangedWeights:
         These weights are not trained.
     How it is measured:
         w_after - w_before is exactly 0 in every sampled step so far, over 20 optimizer steps,
-        while dL/dw is not 0 in at least half of them.
+        while dL/dw is not 0 in at least half of them. Or the model has no trainable weights.
     What it does not flag:
         Frozen layers; weights without a gradient (see zero_gradient); steps that loss scaling
         skips; batches between two updates of accumulated gradients.
@@ -46,6 +46,25 @@ class UnchangedWeights:
         0.0, unit="RMS(update)", source="exactly zero: not one bit of the weights has changed"
     )
     min_steps: int = 20
+
+    def frozen(self, variables: int) -> Finding:
+        """Of a model all of whose weights are frozen: there is no step to measure.
+
+        Args:
+            variables: how many it has.
+        """
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error",
+            layers=[],
+            step=0,
+            evidence={"trainable_variables": 0, "of_variables": variables},
+            message=(
+                "No weight can change: every layer of the model is frozen. Set "
+                "layer.trainable = True on what is to be trained, then compile again."
+            ),
+        )
 
     def check(self, history: History) -> Iterator[Finding]:
         if history.step - int(history.steps[0] if len(history.steps) else 0) < self.min_steps:
