@@ -85,8 +85,12 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answers = ({"IW204"} | codes & {"IW201", "IW301", "IW501"}) - answered
         dropped = run.drop_less(by_code["IW204"], history)
         answer(answers, [replace(item, codes=tuple(sorted(answers))) for item in dropped])
-    starved = {"IW103", "IW201", "IW301", "IW401", "IW501"} & codes - answered
-    if starved and "IW501" in codes:
+    moved = (SIGNAL_CODES | CONSEQUENCES | {"IW401", "IW402"}) & codes - answered
+    if moved:
+        answer(set(moved), run.decay_less(tuple(sorted(moved)), training))
+    starved = {"IW103", "IW104", "IW201", "IW202", "IW301", "IW401", "IW501"} & codes - answered
+    # what is kept is multiplied, by 20 where a twentieth is: signals grow of it, too
+    if starved & {"IW104", "IW202", "IW501"}:
         dropped = run.drop_less(by_code[min(starved)], history)
         answer(starved, [replace(x, codes=tuple(sorted(starved))) for x in dropped])
     if "IW102" in codes:

@@ -109,6 +109,7 @@ class Alternatives:
         initializers = [item for item in advice if item.kind == "initializer"]
         helped = any(item.measured is not None for item in initializers)
         found: list[tuple[int, Advice]] = []
+        rates_rank = 3  # of rates that were advised before
         for group in _groups([item for item in advice if item.kind != "initializer"]):
             first = group[0]
             # in which direction a rate may go depends on what was found
@@ -122,6 +123,10 @@ class Alternatives:
             rank = (True, None, False).index(tried.helps)
             if first.kind == "data":
                 rank = 0  # one batch is learned by heart at some rate, whatever its labels are
+            if first.kind == "learning_rate":
+                rates_rank = min(rates_rank, rank)
+            if first.kind == "normalization" and rates_rank <= 2:
+                rank = max(rank, rates_rank)  # which helps against much, is no cause
             if _lies_before_weights(first, tried):
                 rank = -1
             known = tried.advice
@@ -232,7 +237,7 @@ class Alternatives:
             if item.codes == ("IW501",):  # nothing else speaks for another one
                 code = f"# the learning rate may stay at {present:.3g}"
                 item = replace(item, suggested="the present one", code=code)
-            return _Tried(item, False)
+            return _Tried(item, False if item.codes == ("IW501",) else None)
         chosen = min(value for value in allowed if falls[value] >= ENOUGH * fall)
         measured = {
             "learning_rate_before": present,
@@ -309,9 +314,13 @@ class CannotTryError(Exception):
 
 
 def _lies_before_weights(item: Advice, tried: _Tried) -> bool:
-    """True for an output that does not fit, and for inputs out of scale where scaling helps."""
+    """True for what no weights make up for: an output that does not fit, dropout or a penalty
+    that leaves nothing, and inputs out of scale where scaling helps.
+    """
     if item.kind == "output_loss":
         return "IW602" in item.codes
+    if item.kind == "regularization":
+        return True
     return item.kind == "input_scale" and "IW601" in item.codes and bool(tried.helps)
 
 

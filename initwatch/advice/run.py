@@ -9,6 +9,8 @@ from functools import partial
 import numpy as np
 
 from initwatch.advice.weights import mend_signal, rectify, scale_input
+from initwatch.diagnosis import depth
+from initwatch.diagnosis.course import course_of
 from initwatch.diagnosis.stack import plain_stack
 from initwatch.records import Advice, Finding, History, LayerSpec, Statistic
 from initwatch.records.advice import AdviceKind
@@ -22,10 +24,16 @@ DIVERGED = 100.0
 WIDE_TARGETS = 10.0
 # A step of a third of a kernel's size leaves little of what it was (IW402).
 LARGE_UPDATES = 0.3
+# Of weights that lose a hundredth in every step half is gone after 70 steps, which is an epoch.
+MOST_DECAY = 0.01
 # Updates of 1e-3 of the weights are customary, a tenth of that is slow (Karpathy 2015).
 SLOW_UPDATES = 1e-4
 # Srivastava et al. 2014, sec. A.4: hidden units are kept with a probability of 0.5 to 0.8.
 MOST_DROPOUT = 0.9
+# Optimizers whose customary rate is a hundred times Keras's default and more.
+SLOW_BY_DEFAULT = frozenset({"Adagrad", "Adadelta"})
+# A loss that has lost so much of itself and is above the baseline all the same is on its way.
+STILL_FALLS = 0.2
 # Share of the gradient's norm that clipping leaves in a customary step: all, or most of it.
 CLIPPED_AWAY = 0.01
 # The square root of the largest float32: products of two such numbers overflow.
@@ -67,13 +75,55 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
     kernels = [variable.role.endswith("kernel") for variable in history.variables]
     ratios = history.first(Statistic.UPDATE_RATIO, EARLY)[:, kernels]
     largest = float(np.nanmax(ratios, initial=0.0))
-    if largest < LARGE_UPDATES:
+    until = history.until(finding.step)
+    usual = np.nanmean(until.series[Statistic.UPDATE_RATIO][:, kernels], axis=0)
+    passed = finding.step - int(history.steps[0])
+    together = passed * float(np.nanmax(usual, initial=0.0))
+    if largest < LARGE_UPDATES and not (together > 1.0 and _began_sound(history)):
         return []
+    changed = (
+        f"one step changes kernels by up to {largest:.2g} times their size"
+        if largest >= LARGE_UPDATES
+        else f"{passed} steps have changed kernels by {together:.2g} times their size"
+    )
     reason = (
-        f"The signals were sound before the first update, and one step changes kernels by up to "
-        f"{largest:.2g} times their size: what was made of the initial weights is at fault."
+        f"The signals were sound before the first update, and {changed}: what was made of the "
+        "initial weights is at fault."
     )
     return [*_within_reach(finding, history), other_rate(finding, training, reason)]
+
+
+def _began_sound(history: History) -> bool:
+    """True if both signals kept their size over depth in the first step."""
+    begun = history.until(int(history.steps[0]))
+    return all(
+        abs(profile.total) < depth.LOG_LIMIT
+        for statistic in (Statistic.ACTIVATION_STD, Statistic.DELTA_NORM)
+        if statistic in history.series
+        for profile in depth.profiles(begun, statistic, 1)
+    )
+
+
+def decay_less(codes: tuple[str, ...], training: Training) -> list[Advice]:
+    """For a weight decay that takes away a good part of the weights in every step."""
+    decay, rate = training.settings.get("weight_decay"), training.learning_rate
+    if not decay or rate is None or decay * rate < MOST_DECAY:
+        return []
+    return [
+        Advice(
+            layer="",
+            kind="regularization",
+            current=f"weight_decay={decay:g}",
+            suggested="a weight decay of 0.004 or none",
+            code=training.code(f"{rate:.3g}", weight_decay=0.004),
+            reason=(
+                f"The optimizer takes weight_decay x learning_rate = {decay * rate:.2g} of every "
+                "weight away in each step, whatever the gradient says; 0.004 is AdamW's default "
+                "(Loshchilov & Hutter 2019)."
+            ),
+            codes=codes,
+        )
+    ]
 
 
 def _clipped(training: Training) -> str:
@@ -350,6 +400,20 @@ def mend_constant_loss(finding: Finding, history: History) -> list[Advice]:
 def give_inputs(finding: Finding) -> Advice:
     """For inputs that are far from the size that weights are drawn for, or nothing but 0."""
     path = next(iter(finding.layers), "")
+    if "apart" in finding.evidence:
+        return Advice(
+            layer=path,
+            kind="data",
+            current="the same for every example",
+            suggested="inputs that tell examples apart",
+            code="print(x.mean(axis=0), x.std(axis=0))  # as the first layer is given them",
+            reason=(
+                "To the first layer every example is the same one. Either it is, and x is made "
+                "wrong, or what differs is so small beside what all have in common that float32 "
+                "loses it: subtract the mean of each column and divide by its standard deviation."
+            ),
+            codes=(finding.code,),
+        )
     if finding.evidence.get("input_rms") == 0.0:
         return Advice(
             layer=path,
@@ -389,6 +453,9 @@ def _mend_data(name: str, what: str, finding: Finding) -> Advice:
 
 def give_gradient(finding: Finding, history: History, training: Training) -> list[Advice]:
     """Layers without a gradient, with no cause found before them."""
+    blamed = blame_updates(finding, history, training)
+    if blamed:
+        return blamed
     if diverged(history):
         return [
             other_rate(
@@ -441,6 +508,22 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
             "Karpathy 2015). Where gradients are clipped, the clip may be what is too small."
         )
         return [other_rate(finding, training, reason, factor=10.0)]
+    if "batches_seen" in finding.evidence:
+        steps = training.settings.get("gradient_accumulation_steps")
+        others = {k: v for k, v in training.settings.items() if k != "gradient_accumulation_steps"}
+        rate = "..." if training.learning_rate is None else f"{training.learning_rate:.3g}"
+        return [
+            _change(
+                finding,
+                "",
+                "optimizer",
+                f"gradient_accumulation_steps={steps}",
+                "an update after every batch, or every few",
+                replace(training, settings=others).code(rate),
+                "An update is made when the gradients of so many batches have been added up; this "
+                "fit has fewer.",
+            )
+        ]
     if finding.code == "IW403":
         if training.learning_rate != 0.0:
             reason = "The update is below the last digit of the weights."
@@ -564,6 +647,15 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "output_low" and output.from_logits:
         suggested = "an output without activation"
         code = f"{head(units)}  # from_logits=True stays"
+    elif decisive == "label_units":
+        suggested = "sparse_categorical_crossentropy, which takes class numbers"
+        code = f'{head(units, "softmax")}  # loss="sparse_categorical_crossentropy"'
+    elif decisive == "label_max" and loss == "kl_divergence":
+        suggested = "an output without activation and mean_squared_error"
+        code = f'{head(units)}  # loss="mean_squared_error"'
+    elif decisive == "label_min":
+        suggested = "mean_squared_error, which takes labels of either sign"
+        code = f'{head(units)}  # loss="mean_squared_error"'
     elif decisive == "label_row_sum" and high < 0.5:  # scaled, not of several classes
         suggested = "labels that add up to 1"
         code = "y = y / y.sum(axis=-1, keepdims=True)"
@@ -635,6 +727,9 @@ def start_learning(
         narrow = wide < 1.0 / WIDE_TARGETS and history.losses[-1] > WIDE_TARGETS * guess
         if wide > WIDE_TARGETS or narrow:
             return [_scale_targets(finding, wide)]
+    far = _far_targets(history)
+    if far is not None:
+        return [_scale_targets(finding, far, "mean")]
     clip = _loosen_clip(finding, history, training)
     seen = [*_hold_less_back(finding, history), *clip, *_bend(finding, history)]
     if seen:
@@ -644,6 +739,9 @@ def start_learning(
         return []
     sound = "Signals and gradients are sound, and" if alone else "Besides what else was found,"
     moved = f"{sound} the largest update is {largest:.1e} of its weights a step"
+    slow = _is_slow(history, training)
+    if slow:
+        return [other_rate(finding, training, slow, factor=10.0)]
     if largest < SLOW_UPDATES:
         reason = f"{moved}: too little to get anywhere (about 1e-3 is customary)."
         return [other_rate(finding, training, reason, factor=10.0)]
@@ -655,6 +753,22 @@ def start_learning(
     if not alone:
         return [rate]
     return [*_rectify(finding, history), _look_at_labels(finding, moved), rate]
+
+
+def _is_slow(history: History, training: Training) -> str:
+    """Why the rate is too small though the weights move; empty if it is not seen to be."""
+    if training.optimizer in SLOW_BY_DEFAULT and (training.learning_rate or 1.0) <= 0.001:
+        return (
+            f"{training.optimizer} with Keras's default rate of 0.001 is slow: its step shrinks "
+            "with all gradients so far, and 0.1 to 1 is customary (Duchi et al. 2011, Zeiler 2012)."
+        )
+    course = course_of(history)
+    if course is None or not (course.above_guess and course.trend.fall > STILL_FALLS):
+        return ""
+    return (
+        f"The loss has fallen from {course.trend.start:.3g} and is still above the baseline at "
+        f"{course.trend.end:.3g}."
+    )
 
 
 def _look_at_labels(finding: Finding, moved: str) -> Advice:
@@ -717,12 +831,38 @@ def _rectify(finding: Finding, history: History) -> list[Advice]:
 
 def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
     """Penalties that outweigh the data's loss, and dropout that leaves next to nothing."""
-    out = []
+    out = _add_less_noise(finding, history)
     penalty = float(np.median(history.last(Statistic.PENALTY, 20)))
     loss = float(np.median(history.losses[-20:]))
     if np.isfinite(loss) and penalty > loss > 0.0:
         out.append(_weaker_penalty(finding, penalty, loss))
     return [*out, *drop_less(finding, history)]
+
+
+def _add_less_noise(finding: Finding, history: History) -> list[Advice]:
+    """Less noise, where it is larger than the signal that it is added to."""
+    if Statistic.ACTIVATION_STD not in history.series:
+        return []
+    out, stds = [], history.last(Statistic.ACTIVATION_STD, 20)
+    for i, layer in enumerate(history.layers[1:], 1):
+        if layer.class_name != "GaussianNoise":
+            continue
+        before, after = (float(np.nanmedian(stds[:, column])) for column in (i - 1, i))
+        if not after**2 > 2.0 * before**2:
+            continue
+        out.append(
+            _change(
+                finding,
+                layer.path,
+                "regularization",
+                f"noise of {np.sqrt(after**2 - before**2):.2g} on a signal of {before:.2g}",
+                "noise smaller than the signal",
+                f"keras.layers.GaussianNoise({0.1 * before:.2g})",
+                f"What {layer.path} adds is larger than what it is added to, so that little of "
+                "the signal is left behind it.",
+            )
+        )
+    return out
 
 
 def drop_less(finding: Finding, history: History) -> list[Advice]:
@@ -790,6 +930,20 @@ def _within_reach(finding: Finding, history: History) -> list[Advice]:
         return []
     wide = float(np.nanmedian(history.series[Statistic.LABEL_STD]))
     return [_scale_targets(finding, wide)] if wide > WIDE_TARGETS else []
+
+
+def _far_targets(history: History) -> float | None:
+    """Mean of targets that are quantities and lie far from 0 for their spread, else None."""
+    needed = (Statistic.LABEL_MEAN, Statistic.LABEL_STD, Statistic.LABEL_WHOLE_FRACTION)
+    output = history.output
+    if output.numbered or "crossentropy" in output.loss or output.low >= 0.0:
+        return None
+    if any(statistic not in history.series for statistic in needed):
+        return None
+    mean, std, whole = (float(np.nanmedian(history.series[s])) for s in needed)
+    if whole == 1.0 or abs(mean) < WIDE_TARGETS * max(std, 1.0):
+        return None
+    return mean
 
 
 def scale_data(finding: Finding) -> list[Advice]:

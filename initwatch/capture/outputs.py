@@ -80,9 +80,17 @@ def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, st
         aligned=hasattr(target.loss, "fn"),
         numbered=bool(is_class_numbers(target.y, target.prediction, facts.name)),
         label_rank=len(target.y.shape),
+        label_units=_label_units(list(target.y.shape), len(shape)),
         rank=len(shape),
         softmaxes=_softmaxes(observer),
     )
+
+
+def _label_units(shape: list[int | None], rank: int) -> int:
+    """How many numbers of the labels are held against a row of the prediction."""
+    if len(shape) == rank - 1:
+        return 1
+    return int((shape[-1] if len(shape) > 1 else 1) or 0)
 
 
 def _forgets_scale(observer: Observer) -> bool:

@@ -93,7 +93,8 @@ def compared(
     p = ops.expand_dims(p, -1) if len(p.shape) == 1 else p
 
     def fields() -> Tensor:
-        crossed = len(y.shape) != len(prediction.shape)
+        # a loss of the user's own may take axes away itself
+        crossed = not sure or len(y.shape) != len(prediction.shape)
         found = _of_classes(y, p, weights) if numbered else _of_numbers(y, p, weights, bar, crossed)
         off = -ops.ones((), "float32")
         if adds_up is not None:

@@ -281,6 +281,9 @@ class _Told:
             weights,
             self.facts.smoothing,
         )
+        if weights is not None:
+            # of labels that count for less than nothing there is no best prediction
+            found = ops.where(ops.sum(weights) > 0.0, found, unknown)
         if self._factor is not None:
             found = found * self._factor
         return found * self._target.factor

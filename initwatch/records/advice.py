@@ -16,6 +16,7 @@ AdviceKind = Literal[
     "regularization",
     "output_loss",
     "train_step",
+    "optimizer",
 ]
 
 

@@ -26,6 +26,8 @@ class Output:
             loss was never multiplied by.
         aligned: whether Keras gives labels and prediction the same axes before it compares them.
         numbered: whether labels are taken for class numbers: one for several units.
+        label_units: size of the labels' last axis, 1 where they have an axis less than the
+            prediction; 0 if unknown.
         label_rank, rank: number of axes of labels and prediction, 0 if unknown.
         softmaxes: how many softmaxes stand one behind the other at the end.
     """
@@ -48,3 +50,4 @@ class Output:
     label_rank: int = 0
     rank: int = 0
     softmaxes: int = 0
+    label_units: int = 0

@@ -17,6 +17,7 @@ _PROBABILITIES = frozenset({"sigmoid", "softmax", "hard_sigmoid"})
 _CATEGORICAL = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
 _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
 _SHARES = frozenset(["kl_divergence", "kldivergence", "ctc", "cosine_similarity"])
+_FROM_0 = frozenset({"poisson", "mean_squared_logarithmic_error"})
 _ONE_SIDED = frozenset(["relu", "relu6", "softplus", "exponential"])
 
 
@@ -195,7 +196,8 @@ class OutputLossMismatch:
             )
         yield from self._across(output, history)
         yield from self._illegal_labels(output, low, high, history)
-        if loss in _BINARY | {"sparse_categorical_crossentropy"}:
+        yield from self._spread_out(output, low, high, history)
+        if loss in _BINARY | _CATEGORICAL:
             yield from self._one_label(low, history)
         if loss in _CATEGORICAL and units == 1 and name != "softmax":
             yield _Fault(
@@ -234,14 +236,18 @@ class OutputLossMismatch:
 
     def _across(self, output: Output, history: History) -> Iterator[_Fault]:
         """Labels [n] against predictions [n, 1], of which broadcasting makes [n, n]."""
-        if output.label_rank == output.rank or output.aligned or output.units > 1:
+        if output.units > 1:
+            return
+        share = self._crossed(history)
+        same = output.label_rank == output.rank
+        if share is None and (same or output.aligned):
             return
         shapes = "[n] and the outputs [n, 1]" if output.rank == 2 else "[n, 1] and the outputs [n]"
+        what = "The loss compares labels and outputs of the shapes [n] and [n, 1]"
         text = (
-            f"The labels have the shape {shapes}: subtracting one from the other gives [n, n], "
-            "every prediction against every label"
+            f"{what if same else f'The labels have the shape {shapes}'}: subtracting one from the "
+            "other gives [n, n], every prediction against every label"
         )
-        share = self._crossed(history)
         if share is not None:
             yield _Fault(
                 "error",
@@ -325,6 +331,24 @@ class OutputLossMismatch:
                 1.0,
                 f"{loss} wants labels from 0 to 1; these go from {low:.4g} to {high:.4g}.",
             )
+        if loss == "kl_divergence" and (low < 0.0 or high > 1.0) and output.label_units != 1:
+            yield _Fault(
+                "error",
+                "error",
+                "label_max",
+                high,
+                1.0,
+                f"{loss} compares probabilities, and the labels go from {low:.4g} to {high:.4g}.",
+            )
+        if loss in _FROM_0 and low < 0.0:
+            yield _Fault(
+                "info",
+                "error",
+                "label_min",
+                low,
+                0.0,
+                f"{loss} wants labels from 0 on; these go from {low:.4g} to {high:.4g}.",
+            )
         if loss == "categorical_crossentropy" and units > 1 and low >= 0.0 and high <= 1.0:
             total = _row_sum(history)
             if abs(total - 1.0) > self.one_hot_sum:
@@ -339,24 +363,45 @@ class OutputLossMismatch:
                     f"{loss} wants one class a row; the labels of a row add up to {total:.3g}.",
                 )
 
+    def _spread_out(
+        self, output: Output, low: float, high: float, history: History
+    ) -> Iterator[_Fault]:
+        """Class numbers under a loss that holds each of them against every unit of a row."""
+        whole = bool(np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0))
+        numbers = whole and low >= 0.0 and high == output.units - 1.0
+        alone = output.label_units == 1 < output.units and not output.numbered
+        if not (output.loss and alone and numbers) or output.loss in _BINARY | _CATEGORICAL:
+            return
+        yield _Fault(
+            "warning",
+            "error",
+            "label_units",
+            1.0,
+            float(output.units),
+            f"{output.loss} holds each of the {output.units} outputs against the number of the "
+            f"class, 0 to {output.units - 1}; it does not pick the output of that class.",
+        )
+
     def _one_label(self, label: float, history: History) -> Iterator[_Fault]:
         course = course_of(history)
-        if history.one_label < self.few_labels or course is None:
+        examples = history.one_label or _of_one_row(history)
+        if examples < self.few_labels or course is None:
             return
         # two players may be told one label each: theirs is a loss that stays
         if not course.trend.end < self.nothing_left:
             return
         # a softmax over three classes and more is no detector of something rare
         sure = history.output.units >= self.several_classes
-        told: Severity = "warning" if sure or history.one_label >= self.many_labels else "info"
+        told: Severity = "warning" if sure or examples >= self.many_labels else "info"
         yield _Fault(
             told,
             told,
             "examples_of_one_label",
-            history.one_label,
+            examples,
             self.few_labels,
-            f"Every label of {history.one_label} examples is {label:.4g}: there is nothing to be "
-            "told apart.",
+            f"Every label of {examples} examples is "
+            f"{f'{label:.4g}' if history.one_label else 'the same class'}: there is nothing to "
+            "be told apart.",
         )
 
     def _no_probability(self, output: Output, history: History) -> Iterator[_Fault]:
@@ -435,6 +480,20 @@ class OutputLossMismatch:
                 2.0,
                 f"The labels are 0 and 1, classes, and {output.loss} is made for quantities.",
             )
+
+
+def _of_one_row(history: History) -> int:
+    """Examples seen, if the labels of every sampled batch were one row, repeated; else 0.
+
+    Data in the order of their classes has such batches too, and a high loss where one begins.
+    """
+    needed = (Statistic.TARGET_VARIANCE, Statistic.LABELS_COUNTED)
+    if history.output.numbered or any(s not in history.series for s in needed):
+        return 0
+    variance, counted = (history.series[statistic][:, 0] for statistic in needed)
+    losses = history.losses[len(history.losses) // 2 :]
+    falls = bool((losses[np.isfinite(losses)] < 0.5 * history.losses[0]).all())
+    return int(np.nansum(counted)) if (variance == 0.0).all() and falls else 0
 
 
 def _row_sum(history: History) -> float:

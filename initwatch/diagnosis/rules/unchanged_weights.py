@@ -23,7 +23,8 @@ class UnchangedWeights:
         These weights are not trained.
     How it is measured:
         w_after - w_before is exactly 0 in every sampled step so far, over 20 optimizer steps,
-        while dL/dw is not 0 in at least half of them. Or the model has no trainable weights.
+        while dL/dw is not 0 in at least half of them. Or the model has no trainable weights, or
+        a fit ends before the optimizer's first update.
     What it does not flag:
         Frozen layers; weights without a gradient (see zero_gradient); steps that loss scaling
         skips; batches between two updates of accumulated gradients.
@@ -66,7 +67,37 @@ class UnchangedWeights:
             ),
         )
 
+    def _never_updated(self, history: History) -> Finding | None:
+        """Of a fit that has ended before the optimizer's first update."""
+        moved = history.series[Statistic.UPDATE_RMS]
+        gradient = history.series[Statistic.GRADIENT_RMS]
+        if not history.over or len(moved) < self.min_steps or history.step > 0:
+            return None
+        if not (np.nan_to_num(moved) == 0.0).all() or not (np.nan_to_num(gradient) > 0.0).any():
+            return None
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error",
+            layers=[],
+            step=history.step,
+            evidence={
+                "update_rms": 0.0,
+                "update_rms_limit": self.max_update,
+                "batches_seen": len(moved),
+            },
+            message=(
+                f"Training has ended, and the optimizer has not made its first update "
+                f"({len(moved)} batches were seen): it adds up the gradients of more batches "
+                "than there are."
+            ),
+        )
+
     def check(self, history: History) -> Iterator[Finding]:
+        never = self._never_updated(history)
+        if never is not None:
+            yield never
+            return
         if history.step - int(history.steps[0] if len(history.steps) else 0) < self.min_steps:
             return
         moved = history.series[Statistic.UPDATE_RMS]

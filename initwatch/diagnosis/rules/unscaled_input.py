@@ -27,7 +27,9 @@ class UnscaledInput:
     How it is measured:
         RMS of the model's input over the batch in 3 sampled steps; a warning once the run is seen
         to be hurt as well (lost, or after 20 losses risen or no better than a constant guess).
-        Else it is only mentioned.
+        Else it is only mentioned. Of inputs of any size also whether they are all alike: the
+        first layer's outputs for different examples then point the same way, to float32's last
+        digits.
     What it does not flag:
         Pixels of 0 to 255 or of 0 to 1 in a run that learns; inputs that a Rescaling or
         normalisation layer brings to size; models that begin with an Embedding.
@@ -42,6 +44,9 @@ class UnscaledInput:
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {Statistic.INPUT_RMS, Statistic.INPUT_MAX_ABS, Statistic.LOSS}
     )
+    uses: ClassVar[frozenset[Statistic]] = frozenset(
+        {Statistic.ACTIVATION_SIMILARITY, Statistic.WEIGHT_RMS}
+    )
     retracted: ClassVar[bool] = True
 
     largest: Threshold = threshold(
@@ -52,9 +57,49 @@ class UnscaledInput:
     smallest: Threshold = threshold(
         0.01, unit="RMS(input)", source="the same factor of 100 in variance and more, downwards"
     )
+    alike: Threshold = threshold(
+        1e-6, unit="1 - cosine", source="what float32 leaves of no difference at all"
+    )
     window: int = 3
 
+    def _all_alike(self, history: History) -> Finding | None:
+        """For examples that are the same one to the first layer, in a run that does not learn."""
+        first = next((x for x in history.layers if x.kernel is not None), None)
+        embedded = any(x.class_name == "Embedding" for x in history.layers)
+        if first is None or embedded or Statistic.ACTIVATION_SIMILARITY not in history.series:
+            return None
+        begun = history.first(Statistic.WEIGHT_RMS, 1)[0]
+        biases = [v.layer == first.path and v.role == "bias" for v in history.variables]
+        column = history.layer_index(first.path)
+        rows = history.first(Statistic.ACTIVATION_SIMILARITY, self.window)[:, column]
+        if len(rows) < self.window or (begun[biases] > 0.0).any():
+            return None  # large biases make outputs alike whatever the inputs are
+        apart = float(1.0 - np.min(rows))
+        course = course_of(history)
+        if not apart < self.alike or not is_hurt(history, course):
+            return None
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error",
+            layers=[first.path],
+            step=history.step,
+            evidence={
+                "apart": apart,
+                "apart_limit": self.alike,
+                **({} if course is None else course.evidence()),
+            },
+            message=(
+                f"All examples look the same to {first.path}, the first layer with weights: its "
+                f"outputs for them differ by {max(apart, 0.0):.1g} (1 - cosine)."
+            ),
+        )
+
     def check(self, history: History) -> Iterator[Finding]:
+        alike = self._all_alike(history)
+        if alike is not None:
+            yield alike
+            return
         rows = history.last(Statistic.INPUT_RMS, self.window)
         if len(rows) < self.window or brought_to_size(history):
             return

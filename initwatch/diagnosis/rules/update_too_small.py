@@ -89,7 +89,7 @@ class UpdateTooSmall:
             return
         top = int(np.nanargmax(now))
         grows = now[top] > self.growth * first[top]
-        limit = self.min_ratio if course.hurt else self.slow_ratio
+        limit = self.slow_ratio if crawls else self.min_ratio
         if not 0.0 < now[top] < (limit / self.far if grows else limit):
             return
         path = history.variables[columns[top]].layer

@@ -28,7 +28,8 @@ class Uphill:
         The sign of each weight's update against that of its gradient, in the first sampled steps:
         plain descent and Adam move every weight against its gradient, so a share of those that go
         along with it above 0.9 is no accident. Or a loss that falls below 0 without end while the
-        predictions get worse than the baseline by more than a factor of two.
+        predictions get worse than the baseline by more than a factor of two. Or sample weights
+        none of which is above 0, beside a loss that is not 0.
     What it does not flag:
         Momentum and weight decay, which move some weights along their gradient; a learning rate
         that is too large, under which the loss rises although every step goes downhill; losses
@@ -69,7 +70,8 @@ class Uphill:
     def check(self, history: History) -> Iterator[Finding]:
         if len(history.steps) < 2:
             return
-        yield from self._by_updates(history) or self._by_loss(history)
+        ways = (self._by_updates, self._by_weights, self._by_loss)
+        yield from next((found for way in ways if (found := way(history))), [])
 
     def _by_updates(self, history: History) -> list[Finding]:
         rows = history.first(Statistic.UPDATE_DESCENT, self.early)
@@ -96,6 +98,33 @@ class Uphill:
                     f"{(1.0 - descent) / 2.0:.0%} of the weights are moved along their gradient, "
                     "not against it: the optimizer goes uphill, and every step makes the loss "
                     "larger. Look at the sign in the optimizer's update."
+                ),
+            )
+        ]
+
+    def _by_weights(self, history: History) -> list[Finding]:
+        """For labels none of which counts for more than nothing, under a loss that is not 0."""
+        if not history.output.weighted or Statistic.LABELS_COUNTED not in history.series:
+            return []
+        counted, losses = history.series[Statistic.LABELS_COUNTED], history.losses
+        if len(counted) < self.early or not (counted == 0.0).all() or not losses.all():
+            return []
+        return [
+            Finding(
+                code=self.code,
+                symptom=self.symptom,
+                severity="error",
+                layers=[],
+                step=history.step,
+                evidence={
+                    "labels_counted": 0.0,
+                    "labels_counted_limit": 0.0,
+                    "loss_now": float(losses[-1]),
+                    "steps": len(counted),
+                },
+                message=(
+                    "Every sample weight is below 0, so that training drives predictions away "
+                    f"from their labels; the loss is {losses[-1]:.3g}."
                 ),
             )
         ]
