@@ -234,6 +234,21 @@ def test_inputs_out_of_scale_come_before_weights_where_scaling_helps(after, firs
     assert len(found) == 2
 
 
+def test_dropout_that_leaves_nothing_comes_before_weights():
+    advice = [drawn_anew(), advised("regularization", "dropout of 0.5 or less")]
+    found = Alternatives(small_model(), Planned(lambda change: 2.2)).measured(advice, SOUND)
+    assert [item.kind for item in found] == ["regularization", "initializer"]
+
+
+def test_normalizing_which_helps_against_much_does_not_come_before_a_rate():
+    """Eight steps on one batch show no rate to be better; the run was ruined by its updates."""
+    rate = advised("learning_rate", "0.01", codes=("IW104", "IW402"))
+    lab = Planned(lambda change: 0.5 if change == "copy" else 2.2)
+    advice = [rate, advised("normalization", "BatchNormalization"), advised("clipping", "")]
+    found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
+    assert [item.kind for item in found] == ["learning_rate", "normalization", "clipping"]
+
+
 def test_each_thing_is_tried_once():
     lab = Planned(lambda change: 2.2)
     tries = Alternatives(small_model(), lab)

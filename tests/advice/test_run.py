@@ -234,3 +234,116 @@ def test_a_penalty_is_told_at_its_largest():
     (advice,) = run.hold_less_back(finding, history)
     assert advice.kind == "regularization"
     assert advice.current == "penalties of 30 beside a loss of 2"
+
+
+# ---------------------------------------------------------------------- rates and what eats weights
+
+
+def ruined(ratio, gain=1.0, rows=12, step=11):
+    """Signals that began with this gain a layer, and updates of this size in every step."""
+    history = mlp_history(6, "relu", gain, rows=rows)
+    kernels = [i for i, v in enumerate(history.variables) if v.role.endswith("kernel")]
+    history = with_series(history, {Statistic.UPDATE_RATIO: set_to(ratio, columns=kernels)})
+    return found("IW103", step=step), history
+
+
+def test_updates_are_blamed_for_what_was_sound_before_them():
+    (at_once,) = run.blame_updates(*ruined(0.5), SGD)
+    assert (at_once.kind, "0.5 times their size" in at_once.reason) == ("learning_rate", True)
+    (together,) = run.blame_updates(*ruined(0.15), SGD)
+    assert "11 steps have changed kernels by 1.6 times their size" in together.reason
+    # too little in so few steps
+    assert run.blame_updates(*ruined(0.05), SGD) == []
+    # nor were they sound
+    assert run.blame_updates(*ruined(0.15, gain=0.3), SGD) == []
+    # nor is there an update before the first step
+    assert run.blame_updates(*ruined(0.5, step=0), SGD) == []
+
+
+@pytest.mark.parametrize(
+    ("decay", "rate", "told"), [(50.0, 0.03, 1), (0.004, 0.03, 0), (0.1, 0.1, 1)]
+)
+def test_weight_decay_that_eats_the_weights(decay, rate, told):
+    training = Training("AdamW", rate, settings={"weight_decay": decay})
+    advice = run.decay_less(("IW103",), training)
+    assert len(advice) == told
+    for item in advice:
+        assert made(item.code).weight_decay == 0.004
+    assert run.decay_less(("IW103",), Training("AdamW", None, settings={"weight_decay": 9.0})) == []
+
+
+def stalled(**changed):
+    """A loss that does not move; ``changed``: of the history."""
+    history = with_losses(mlp_history(3, rows=30), np.full(120, 2.3), 2.3)
+    return found("IW501", loss_of_a_constant=2.3), dataclasses.replace(history, **changed)
+
+
+@pytest.mark.parametrize("optimizer", ["Adagrad", "Adadelta"])
+def test_optimizers_that_are_slow_by_default_get_a_larger_rate(optimizer):
+    training = Training(optimizer, 0.001, "binary_crossentropy")
+    (item,) = run.start_learning(*stalled(), training, alone=True)
+    assert (item.kind, item.suggested) == ("learning_rate", "0.01")
+    assert optimizer in item.reason
+    other = run.start_learning(*stalled(), Training("Adam", 0.001, None), alone=True)
+    assert [x.kind for x in other] == ["data", "learning_rate"]
+
+
+def test_a_loss_that_is_above_the_baseline_and_falls_is_on_its_way():
+    finding, history = stalled()
+    history = with_losses(history, np.linspace(9.0, 3.0, 120), 2.3)
+    (item,) = run.start_learning(finding, history, Training("Adam", 0.001, None), alone=True)
+    assert (item.kind, item.suggested) == ("learning_rate", "0.01")
+    assert "still above the baseline" in item.reason
+
+
+def test_targets_that_lie_far_from_0_are_brought_there():
+    finding, history = stalled()
+    output = Output("dense_2", "linear", 1, loss="mean_absolute_error", label_rank=2, rank=2)
+
+    def labelled(mean, std, whole=0.0):
+        told = {
+            Statistic.LABEL_MEAN: mean,
+            Statistic.LABEL_STD: std,
+            Statistic.LABEL_WHOLE_FRACTION: whole,
+        }
+        rows = len(history.steps)
+        series = {k: np.full((rows, 1), v) for k, v in told.items()}
+        return dataclasses.replace(with_series(history, series), output=output)
+
+    training = Training("Adam", 0.001, "mean_absolute_error")
+    (item,) = run.start_learning(finding, labelled(1000.0, 1.0), training, alone=True)
+    assert (item.kind, item.current) == ("target_scale", "mean 1e+03")
+    for mean, std, whole in ((5.0, 1.0, 0.0), (1000.0, 400.0, 0.0), (1000.0, 1.0, 1.0)):
+        advice = run.start_learning(finding, labelled(mean, std, whole), training, alone=True)
+        assert "target_scale" not in [x.kind for x in advice]
+
+
+def test_noise_that_is_larger_than_its_signal():
+    finding, history = stalled()
+
+    def noisy(after):
+        history_with = with_layers(
+            history,
+            lambda x: (
+                dataclasses.replace(x, class_name="GaussianNoise", kernel=None)
+                if x.path == "dense_1"
+                else x
+            ),
+        )
+        columns = {0: 0.5, 1: after}
+        changes = [set_to(v, columns=c) for c, v in columns.items()]
+        for change in changes:
+            history_with = with_series(history_with, {Statistic.ACTIVATION_STD: change})
+        return run.start_learning(finding, history_with, Training("Adam", 0.001, None), alone=True)
+
+    assert noisy(1.2)[0].kind == "regularization"
+    assert noisy(1.2)[0].code == "keras.layers.GaussianNoise(0.05)"
+    assert noisy(0.55)[0].kind != "regularization"
+
+
+def test_gradients_of_more_batches_than_there_are():
+    training = Training("Adam", 0.001, settings={"gradient_accumulation_steps": 100_000})
+    (item,) = run.change_rate(found("IW403", batches_seen=104), stalled()[1], training)
+    assert item.kind == "optimizer"
+    assert item.current == "gradient_accumulation_steps=100000"
+    assert item.code == "keras.optimizers.Adam(learning_rate=0.001)"

@@ -259,3 +259,12 @@ def test_rows_that_are_not_the_labels_are_not_compared():
     assert compared(CLASSES, NUMBERS, sure=False) == pytest.approx(
         compared(CLASSES, NUMBERS), nan_ok=True
     )
+
+
+def test_of_a_loss_of_the_users_own_the_pairs_are_kept_whatever_the_shapes():
+    y, p = NUMBERS[:, :1].copy(), NOISE[:, :1].copy()
+    found = compared(y, p, sure=False)
+    assert found["across"] == pytest.approx(np.mean((y.T - p) ** 2), rel=1e-5)
+    assert found["aligned"] == pytest.approx(np.mean((y - p) ** 2), rel=1e-5)
+    # Keras's own compare row by row
+    assert np.isnan(compared(y, p)["across"])

@@ -287,9 +287,16 @@ def test_a_loss_that_is_the_mean_over_all_pairs_is_proven():
 
 def test_row_by_row_the_shapes_are_no_fault():
     """Keras's losses give both the same axes; with several units one label is a class."""
-    assert finding_of(RULE, across("crossed", aligned=True)) is None
-    assert finding_of(RULE, across("crossed", ranks=(2, 2))) is None
+    assert finding_of(RULE, across("rows", aligned=True)) is None
+    assert finding_of(RULE, across("rows", ranks=(2, 2))) is None
     assert finding_of(RULE, across("crossed", units=3)) is None
+
+
+def test_a_loss_of_the_users_own_may_make_the_pairs_of_equal_shapes():
+    finding = finding_of(RULE, across("crossed", ranks=(2, 2)))
+    assert finding.severity == "error"
+    assert finding.evidence["loss_of_all_pairs"] == pytest.approx(1.0)
+    assert finding.message.startswith("The loss compares labels and outputs of the shapes")
 
 
 def test_a_single_row_of_it_is_no_proof():
@@ -319,6 +326,82 @@ def test_of_another_loss_it_is_a_warning_once_nothing_is_learned():
     assert (finding.evidence["label_rank"], finding.evidence["label_rank_limit"]) == (1, 2)
     assert finding_of(RULE, course(60, fits=0.0)) is None
     assert finding_of(RULE, course(150, fits=0.9)) is None
+
+
+# ---------------------------------------------------------------------- class numbers, spread
+
+
+def spread(loss, labels, units=4, label_units=1, numbered=False, activation="softmax"):
+    history = ending(activation, units, loss, labels)
+    output = dataclasses.replace(history.output, label_units=label_units, numbered=numbered)
+    return dataclasses.replace(history, output=output)
+
+
+@pytest.mark.parametrize("loss", [SQUARED, "cosine_similarity", "kl_divergence", "poisson"])
+@pytest.mark.parametrize("activation", ["softmax", "linear"])
+def test_class_numbers_under_a_loss_of_whole_rows(loss, activation):
+    finding = finding_of(RULE, spread(loss, [0, 1, 2, 3], activation=activation))
+    assert finding.severity == "warning"
+    assert (finding.evidence["label_units"], finding.evidence["label_units_limit"]) == (1.0, 4.0)
+    assert f"{loss} holds each of the 4 outputs against the number of the class" in finding.message
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        spread(SPARSE, [0, 1, 2, 3], numbered=True),
+        spread("", [0, 1, 2, 3]),  # what a loss of the user's own makes of it is not known
+        spread(SQUARED, ONE_HOT, label_units=4),
+        spread(SQUARED, [0.0, 0.5, 3.0], activation="linear"),  # one target of several experts
+        spread(SQUARED, [0, 7, 30], activation="linear"),
+        spread(SQUARED, [0, 1], units=1),
+    ],
+)
+def test_rows_of_labels_and_quantities_are_no_class_numbers(history):
+    finding = finding_of(RULE, history)
+    assert finding is None or "label_units" not in finding.evidence
+
+
+def test_kl_divergence_wants_probabilities():
+    finding = finding_of(RULE, spread("kl_divergence", WIDE.reshape(-1, 2), 2, 2, False, "linear"))
+    assert (finding.severity, finding.evidence["label_max_limit"]) == ("error", 1.0)
+    rows = np.array([[0.2, 0.8], [0.5, 0.5]])
+    assert finding_of(RULE, spread("kl_divergence", rows, 2, 2)) is None
+
+
+@pytest.mark.parametrize("loss", ["poisson", "mean_squared_logarithmic_error"])
+def test_losses_of_counts_want_labels_from_0_on(loss):
+    finding = finding_of(RULE, spread(loss, [[-2.5], [1.0]], 1, 1, False, "linear"))
+    assert (finding.severity, finding.evidence["label_min"]) == ("info", -2.5)
+    fine = finding_of(RULE, spread(loss, [[0.0], [3.0]], 1, 1, False, "linear"))
+    assert fine is None
+
+
+def of_one_row(variance=0.0, losses=None, count=32.0):
+    """Many steps under one-hot labels, each batch with this variance."""
+    rows = 60
+    history = ending("softmax", 4, CATEGORICAL, ONE_HOT, low=0, high=1)
+    told = {name: np.tile(values[:1], (rows, 1)) for name, values in history.series.items()}
+    told |= {
+        Statistic.TARGET_VARIANCE: np.full((rows, 1), variance),
+        Statistic.LABELS_COUNTED: np.full((rows, 1), count),
+    }
+    made = dataclasses.replace(with_series(history, told), steps=np.arange(rows))
+    return with_losses(made, np.linspace(1.0, 1e-4, rows) ** 4 if losses is None else losses)
+
+
+def test_one_hot_labels_of_one_class_only():
+    finding = finding_of(RULE, of_one_row())
+    assert (finding.severity, finding.evidence["examples_of_one_label"]) == ("warning", 60 * 32)
+    assert "is the same class" in finding.message
+    assert finding_of(RULE, of_one_row(variance=0.1)) is None
+    assert finding_of(RULE, of_one_row(count=4.0)) is None  # few
+
+
+def test_data_in_the_order_of_their_classes_are_of_several():
+    """Where a class begins, the loss is as high as ever."""
+    losses = np.where(np.arange(60) % 15 == 0, 2.0, 1e-3)
+    assert finding_of(RULE, of_one_row(losses=losses)) is None
 
 
 # ---------------------------------------------------------------------- softmaxes

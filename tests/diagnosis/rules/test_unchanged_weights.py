@@ -1,5 +1,7 @@
 """IW403 on weights that do not move."""
 
+import dataclasses
+
 import numpy as np
 
 from initwatch.diagnosis.rules.unchanged_weights import UnchangedWeights
@@ -52,3 +54,23 @@ def test_twenty_steps_are_waited_for():
 
 def test_gradients_that_are_not_numbers_are_another_rules():
     assert finding_of(RULE, still(gradient=np.nan)) is None
+
+
+def never_updated(rows=30, step=0, over=True, gradient=None):
+    """A fit in all of whose batches gradients are added up only: the count of steps stays."""
+    history = still(rows=rows, gradient=gradient)
+    return dataclasses.replace(history, steps=np.full(rows, step), over=over)
+
+
+def test_a_fit_that_ends_before_the_first_update():
+    finding = finding_of(RULE, never_updated())
+    assert (finding.severity, finding.layers) == ("error", [])
+    assert finding.evidence["batches_seen"] == 30
+    assert "has not made its first update" in finding.message
+
+
+def test_before_the_end_or_after_an_update_that_is_no_fault():
+    assert finding_of(RULE, never_updated(over=False)) is None
+    assert finding_of(RULE, never_updated(step=3)) is None
+    assert finding_of(RULE, never_updated(rows=10)) is None
+    assert finding_of(RULE, never_updated(gradient=0.0)) is None

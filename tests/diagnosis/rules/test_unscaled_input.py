@@ -7,7 +7,14 @@ import pytest
 
 from initwatch.diagnosis.rules.unscaled_input import UnscaledInput
 from initwatch.records import Statistic
-from tests.diagnosis.histories import finding_of, mlp_history, plain, with_losses, with_series
+from tests.diagnosis.histories import (
+    finding_of,
+    mlp_history,
+    plain,
+    set_to,
+    with_losses,
+    with_series,
+)
 
 RULE = UnscaledInput()
 NOISE = 0.02 * np.random.default_rng(0).normal(size=60)
@@ -25,6 +32,33 @@ def test_inputs_far_from_one_are_a_warning_where_nothing_is_learned(scale):
     assert finding.layers == ["dense_0"]
     assert finding.evidence["input_rms"] == pytest.approx(scale, rel=0.05)
     assert finding.evidence["input_rms_limit"] == (10.0 if scale > 1 else 0.01)
+
+
+def alike(similarity, losses, bias=0.0):
+    """To the first layer all examples are so similar."""
+    history = fed(1.0, losses)
+    first_bias = [v.path for v in history.variables].index("dense_0/bias")
+    return with_series(
+        history,
+        {
+            Statistic.ACTIVATION_SIMILARITY: set_to(similarity, columns=0),
+            Statistic.WEIGHT_RMS: set_to(bias, columns=first_bias),
+        },
+    )
+
+
+def test_examples_that_are_the_same_to_the_first_layer():
+    finding = finding_of(RULE, alike(1.0, FLAT))
+    assert (finding.severity, finding.layers) == ("error", ["dense_0"])
+    assert (finding.evidence["apart"], finding.evidence["apart_limit"]) == (0.0, 1e-6)
+    assert "All examples look the same to dense_0" in finding.message
+
+
+def test_examples_that_differ_or_are_told_apart_all_the_same_are_no_fault():
+    assert finding_of(RULE, alike(1.0 - 1e-5, FLAT)) is None
+    assert finding_of(RULE, alike(1.0, FALLING)) is None
+    # large biases make all outputs alike, whatever the inputs are
+    assert finding_of(RULE, alike(1.0, FLAT, bias=5.0)) is None
 
 
 @pytest.mark.parametrize("scale", [255.0, 1e-4])

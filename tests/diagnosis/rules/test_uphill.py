@@ -43,6 +43,33 @@ def test_momentum_and_weight_decay_move_some_weights_along_their_gradient(descen
     assert finding_of(RULE, moving(descent)) is None
 
 
+def weighted(counted, loss=-1.5, rows=6, weighted=True):
+    """Labels of which so many count for more than nothing."""
+    history = with_losses(mlp_history(3, rows=rows), np.full(rows, loss))
+    series = {Statistic.LABELS_COUNTED: np.full((rows, 1), counted)}
+    output = dataclasses.replace(history.output, weighted=weighted)
+    return dataclasses.replace(with_series(history, series), output=output)
+
+
+def test_sample_weights_below_0_are_an_error():
+    finding = finding_of(RULE, weighted(0.0))
+    assert (finding.severity, finding.evidence["labels_counted"]) == ("error", 0.0)
+    assert "Every sample weight is below 0" in finding.message
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        weighted(12.0),  # advantages: some above, some below
+        weighted(0.0, loss=0.0),  # weights of 0
+        weighted(0.0, weighted=False),
+        weighted(0.0, rows=4),
+    ],
+)
+def test_weights_of_which_some_count_are_no_fault(history):
+    assert finding_of(RULE, history) is None
+
+
 def test_what_has_neither_gradient_nor_update_says_nothing():
     assert finding_of(RULE, moving(np.nan)) is None
 
