@@ -14,6 +14,7 @@ from initwatch.advice.advisor import advise
 from initwatch.advice.alternatives import Alternatives, Change
 from initwatch.advice.initializers import given_arguments
 from initwatch.advice.reinitialize import inner_optimizer
+from initwatch.advice.run import unfreeze
 from initwatch.advice.trial import try_out
 from initwatch.capture.session import Sample, Session
 from initwatch.capture.targets import facts_of
@@ -110,7 +111,9 @@ class Watch:
             self._session.want_again()
         except (NotReadyError, UnsupportedError) as error:
             if isinstance(error, NothingToTrainError) and model.weights:
-                self._past += [rule.frozen(len(model.weights)) for rule in self._unchanged()]
+                frozen = [rule.frozen(len(model.weights)) for rule in self._unchanged()]
+                self._past += frozen
+                self._advice = [unfreeze(finding) for finding in frozen]
             self._faults.add("start", f"{error} Training goes on; nothing is measured.")
         except Exception as error:
             # whatever Keras's insides hold that we did not expect, training must start
@@ -285,7 +288,8 @@ class Watch:
 
     def _answering_grave(self, advice: Sequence[Advice]) -> list[Advice]:
         """The advice that answers a finding of severity warning or error."""
-        grave = {finding.code for finding in self._engine.findings if finding.severity != "info"}
+        found = [*self._engine.findings, *self._past]
+        grave = {finding.code for finding in found if finding.severity != "info"}
         return [item for item in advice if grave & set(item.codes)]
 
     def _measured_again(self, steps: int = 1) -> History | None:

@@ -138,6 +138,8 @@ def test_a_model_without_trainable_weights_is_said_and_trains_on(capsys):
     assert (finding.code, finding.severity) == ("IW403", "error")
     assert finding.evidence == {"trainable_variables": 0, "of_variables": len(model.weights)}
     assert not watch.report.healthy
+    (item,) = watch.report.advice
+    assert (item.kind, item.codes) == ("optimizer", ("IW403",))
     # of somebody who asked for other rules only nothing is found
     other = initwatch.InitWatch(rules=[VanishingGradient()], console=False)
     fit(model, other)

@@ -324,6 +324,19 @@ def _change(
     )
 
 
+def unfreeze(finding: Finding) -> Advice:
+    """For a model none of whose weights can change."""
+    return _change(
+        finding,
+        "",
+        "optimizer",
+        "trainable=False in every layer",
+        "trainable=True in what is to be trained",
+        "layer.trainable = True  # then model.compile(...) again",
+        "Without trainable weights the optimizer has nothing to update.",
+    )
+
+
 def mend_step(finding: Finding) -> list[Advice]:
     """For a step of the user's own: a loss scale that was forgotten, or a wrong sign."""
     if "update_ratio" in finding.evidence:

@@ -419,7 +419,7 @@ def test_hidden_sigmoids_of_a_run_that_stands_still_are_tried_as_rectifiers():
 
 
 def test_a_stack_without_activations_is_named():
-    advice = stuck([layers.Dense(32, name=f"h_{i}") for i in range(2)])
+    advice = stuck([layers.Dense(32, name=f"h_{i}") for i in range(2)], rate=1e-3)
     assert [item.kind for item in advice] == ["activation"] * 2
     assert all(item.code.startswith('activation="relu"') for item in advice)
     assert all(item.measured is None for item in advice)

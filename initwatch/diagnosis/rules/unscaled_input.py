@@ -68,11 +68,13 @@ class UnscaledInput:
         embedded = any(x.class_name == "Embedding" for x in history.layers)
         if first is None or embedded or Statistic.ACTIVATION_SIMILARITY not in history.series:
             return None
-        begun = history.first(Statistic.WEIGHT_RMS, 1)[0]
-        biases = [v.layer == first.path and v.role == "bias" for v in history.variables]
         column = history.layer_index(first.path)
         rows = history.first(Statistic.ACTIVATION_SIMILARITY, self.window)[:, column]
-        if len(rows) < self.window or (begun[biases] > 0.0).any():
+        if len(rows) < self.window:
+            return None
+        begun = history.first(Statistic.WEIGHT_RMS, 1)[0]
+        biases = [v.layer == first.path and v.role == "bias" for v in history.variables]
+        if (begun[biases] > 0.0).any():
             return None  # large biases make outputs alike whatever the inputs are
         apart = float(1.0 - np.min(rows))
         course = course_of(history)
