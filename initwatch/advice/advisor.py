@@ -59,7 +59,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answer(answers, [replace(item, codes=given) for item in fitting])
     if "IW601" in codes and by_code["IW601"].severity != "info":
         answers = {"IW601"} | follow("IW601")
-        advice = [run.give_inputs(by_code["IW601"])]
+        advice = run.give_inputs(by_code["IW601"])
         for code in by_data & answers:  # targets may be out of scale as well
             advice += run.scale_data(by_code[code])
         given = tuple(sorted(answers))

@@ -410,41 +410,37 @@ def mend_constant_loss(finding: Finding, history: History) -> list[Advice]:
     ]
 
 
-def give_inputs(finding: Finding) -> Advice:
+def give_inputs(finding: Finding) -> list[Advice]:
     """For inputs that are far from the size that weights are drawn for, or nothing but 0."""
     path = next(iter(finding.layers), "")
     if "apart" in finding.evidence:
-        return Advice(
-            layer=path,
-            kind="data",
-            current="the same for every example",
-            suggested="inputs that tell examples apart",
-            code="print(x.mean(axis=0), x.std(axis=0))  # as the first layer is given them",
-            reason=(
-                "To the first layer every example is the same one. Either it is, and x is made "
-                "wrong, or what differs is so small beside what all have in common that float32 "
-                "loses it: subtract the mean of each column and divide by its standard deviation."
-            ),
-            codes=(finding.code,),
+        common = (
+            "What differs between examples is too small beside what all have in common: float32 "
+            "loses it."
         )
+        same = _change(
+            finding,
+            path,
+            "data",
+            "the same for every example",
+            "inputs that tell examples apart",
+            "print(x.mean(axis=0), x.std(axis=0))  # as the first layer is given them",
+            "To the first layer every example is the same one: look at how x is made.",
+        )
+        return [replace(scale_input(finding, path), reason=common), same]
     if finding.evidence.get("input_rms") == 0.0:
-        return Advice(
-            layer=path,
-            kind="data",
-            current="0 everywhere",
-            suggested="inputs that tell examples apart",
-            code="assert np.any(x)",
-            reason=(
-                "Every number of the inputs is 0, so that no weight of the first layer matters: "
-                "look at where they are made. Whole numbers divided by 255 and cast back are 0."
-            ),
-            codes=(finding.code,),
+        empty = (
+            "Every number of the inputs is 0, so that no weight of the first layer matters: "
+            "look at where they are made. Whole numbers divided by 255 and cast back are 0."
         )
+        wanted = "inputs that tell examples apart"
+        code = "assert np.any(x)"
+        return [_change(finding, path, "data", "0 everywhere", wanted, code, empty)]
     reason = (
         "Initializers assume inputs of variance 1, and one learning rate suits weights whose "
         "inputs are of one size (LeCun et al. 1998, sec. 4.3)."
     )
-    return replace(scale_input(finding, path), reason=reason)
+    return [replace(scale_input(finding, path), reason=reason)]
 
 
 def _mend_data(name: str, what: str, finding: Finding) -> Advice:
@@ -743,6 +739,9 @@ def start_learning(
     far = _far_targets(history)
     if far is not None:
         return [_scale_targets(finding, far, "mean")]
+    frozen = [x.path for x in history.layers if x.frozen and x.kernel is not None]
+    if frozen and alone:
+        return [_thaw(finding, path) for path in frozen]
     clip = _loosen_clip(finding, history, training)
     seen = [*_hold_less_back(finding, history), *clip, *_bend(finding, history)]
     if seen:
@@ -766,6 +765,19 @@ def start_learning(
     if not alone:
         return [rate]
     return [*_rectify(finding, history), _look_at_labels(finding, moved), rate]
+
+
+def _thaw(finding: Finding, path: str) -> Advice:
+    return _change(
+        finding,
+        path,
+        "optimizer",
+        "trainable=False",
+        "trainable=True, or weights that were trained before",
+        "layer.trainable = True  # then model.compile(...) again",
+        f"{path} is frozen: what it makes of the inputs stays what its weights make of them now. "
+        "Weights that were never trained tell the layers behind it little.",
+    )
 
 
 def _is_slow(history: History, training: Training) -> str:
@@ -963,7 +975,7 @@ def scale_data(finding: Finding) -> list[Advice]:
     """For a gradient that is as large as it is because inputs or targets are."""
     out = []
     if "inputs_rms" in finding.evidence:
-        out.append(give_inputs(finding))
+        out += give_inputs(finding)
     if "targets_rms" in finding.evidence:
         out.append(_scale_targets(finding, finding.evidence["targets_rms"], "RMS"))
     return out

@@ -29,6 +29,8 @@ LEARNED_CLASSES = 0.5
 # cross-entropy beyond it is no matter of a few sure and wrong predictions.
 MOST_NATS = 149.0 * float(np.log(2.0))
 LEAST_NATS = 1e-3  # what a sum in another order, or in few digits, cannot make of 0
+# A new head on a frozen base stands at 1.06 of the baseline after 150 steps, and goes on falling.
+FAR_ABOVE = 1.25
 SIGNIFICANT = 3.0  # standard deviations: one trendless run in 700
 
 
@@ -122,7 +124,8 @@ class Course:
             if self.above_guess:
                 # a few sure and wrong predictions hold a good classifier's loss above a guess's
                 return self.errors < LEARNED_CLASSES and self.trend.end < MOST_NATS
-            return max(self.share, self.errors) < LEARNED_WELL
+            # a loss of shares that stay near each other, as behind two softmaxes, cannot fall far
+            return self.errors < LEARNED_CLASSES or max(self.share, self.errors) < LEARNED_WELL
         if self.share is not None and self.mean_share is not None:
             # of batches of one example more than half can be right and the rest far off
             return self.share < LEARNED_WELL and self.mean_share < 1.0
@@ -184,6 +187,8 @@ def is_harmed(history: History) -> bool:
     if is_lost(history) or below_zero(history):
         return True
     course = course_of(history)
+    if ends_above(history, course):
+        return True
     if course is None or not course.hurt:
         return False
     return history.over or course.steps >= (HARM_AFTER if course.is_known else UNKNOWN_AFTER)
@@ -197,7 +202,20 @@ def is_lost(history: History) -> bool:
 
 def is_hurt(history: History, course: Course | None) -> bool:
     """True if the loss is lost, or its course, as far as it is known, is that of a run in harm."""
-    return is_lost(history) or below_zero(history) or (course is not None and course.hurt)
+    if is_lost(history) or below_zero(history) or ends_above(history, course):
+        return True
+    return course is not None and course.hurt
+
+
+def ends_above(history: History, course: Course | None) -> bool:
+    """True if a fit of 100 steps or more has ended far above the baseline, though it fell."""
+    if course is None or not history.over or course.steps < LONG:
+        return False
+    if course.share is None:
+        skill = course.skill
+        return skill is not None and skill.at_baseline and skill.share >= FAR_ABOVE
+    # a few sure and wrong predictions may make the loss
+    return course.share >= FAR_ABOVE and not (course.errors is not None and course.errors < 0.7)
 
 
 def below_zero(history: History) -> bool:

@@ -297,7 +297,7 @@ class OutputLossMismatch:
         known = off[:, 0][np.isfinite(off[:, 0])]
         if len(known) and float(np.median(known)) > self.adds_up:
             yield _Fault(
-                "warning",
+                "info",
                 "error",
                 "prediction_sum_off",
                 float(np.median(known)),

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import Course, course_of, newer_part, solved
+from initwatch.diagnosis.course import Course, course_of, ends_above, newer_part, solved
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.diagnosis.skill import READS, skills_of
 from initwatch.measurement.trend import Trend, trend_of
@@ -30,7 +30,8 @@ class StalledLoss:
         same batch; also a loss that has come down to that of a constant (0.99 of it or more),
         and has not fallen for 100 steps since. Taken back when the loss begins to fall. At the
         end of a fit of 300 steps and more also a loss that has fallen (a warning), if it is not
-        below 0.95 of that of a constant nor are the errors below 0.7 of a constant's. Where the
+        below 0.95 of that of a constant nor are the errors below 0.7 of a constant's; of 100 and
+        more if it is above 1.25 of it, or at it and has come to rest. Where the
         loss is one whose baseline is not known, predictions are held against labels instead: their
         error against that of the best constant prediction, and their correlation with the labels.
     What it does not flag:
@@ -123,7 +124,9 @@ class StalledLoss:
         errors = course.errors
         if course.guess is None or course.share is None or course.share < self.trivial_share:
             return None
-        if course.steps < self.long:
+        if course.steps < self.long and not (
+            ends_above(history, course) or self._has_come_to_rest(history, course.share)
+        ):
             return None
         if errors is not None and errors < self.few_errors:
             return None  # a few sure and wrong predictions make the loss
@@ -149,9 +152,20 @@ class StalledLoss:
             ),
         )
 
+    def _has_come_to_rest(self, history: History, share: float) -> bool:
+        """True if the newer half of a fit does not fall any more, at the baseline."""
+        finite = np.isfinite(history.losses)
+        begin = newer_part(history.loss_steps[finite])
+        newer = history.losses[finite][begin:]
+        if len(newer) < self.min_points or share < self.at_guess:
+            return False
+        return not self._falls(trend_of(newer))
+
     def _predicts_nothing(self, history: History, course: Course) -> Finding | None:
         """For an output that is predicted no better than by a constant, whatever the loss does."""
-        if course.steps < self.long or (course.guess is not None and history.output.loss):
+        if course.guess is not None and history.output.loss:
+            return None
+        if course.steps < self.long and not ends_above(history, course):
             return None
         lost = [skill for skill in skills_of(history) if skill.at_baseline]
         if not lost:
