@@ -347,3 +347,13 @@ def test_gradients_of_more_batches_than_there_are():
     assert item.kind == "optimizer"
     assert item.current == "gradient_accumulation_steps=100000"
     assert item.code == "keras.optimizers.Adam(learning_rate=0.001)"
+
+
+def test_frozen_layers_are_named_where_nothing_else_is():
+    finding, history = stalled()
+    frozen = with_layers(history, lambda x: dataclasses.replace(x, frozen=x.path == "dense_0"))
+    training = Training("Adam", 0.001, None)
+    (item,) = run.start_learning(finding, frozen, training, alone=True)
+    assert (item.kind, item.layer) == ("optimizer", "dense_0")
+    beside = run.start_learning(finding, frozen, training, alone=False)
+    assert [x.kind for x in beside] == ["learning_rate"]

@@ -115,6 +115,7 @@ def test_the_loss_the_labels_and_the_predictions_of_ones_own_code_are_seen(kind)
     assert (output.loss, output.loss_seen, output.labels_seen) == ("", True, True)
     assert output.own_step is (kind is OwnStep)
     assert (output.units, output.label_rank, output.rank, output.numbered) == (2, 2, 2, False)
+    assert output.label_units == 2
     assert not output.aligned
     assert history.losses[0] == pytest.approx(np.mean((NUMBERS[:BATCH] - before) ** 2), rel=1e-4)
     assert np.isnan(history.trivial_losses).all()

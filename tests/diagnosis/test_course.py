@@ -11,9 +11,16 @@ from initwatch.diagnosis.course import (
     course_of,
     does_not_learn,
     is_harmed,
+    is_hurt,
 )
 from initwatch.records import Output, Statistic
-from tests.diagnosis.histories import against_labels, history_of, predicting, with_losses
+from tests.diagnosis.histories import (
+    against_labels,
+    history_of,
+    predicting,
+    with_losses,
+    with_series,
+)
 
 GUESS = 2.3
 SPARSE = Output("out", "softmax", 10, loss="sparse_categorical_crossentropy", loss_seen=True)
@@ -120,6 +127,33 @@ def test_a_run_that_learns_or_has_learned_is_not_harmed(losses):
 
 def test_a_loss_above_where_it_began_is_harm():
     assert is_harmed(of_losses(np.linspace(2.3, 9.0, 100)))
+
+
+def test_a_fit_that_ends_far_above_the_baseline_was_harmed_though_it_fell():
+    falling = np.linspace(6.0, 4.0, 120)
+    assert not is_harmed(of_losses(falling))
+    assert is_harmed(of_losses(falling, over=True))
+    assert is_hurt(of_losses(falling, over=True), course_of(of_losses(falling, over=True)))
+    # too short to say, or near it
+    assert not is_harmed(of_losses(np.linspace(6.0, 4.0, 90), over=True))
+    assert not is_harmed(of_losses(np.linspace(6.0, 2.5, 120), over=True))
+    # a loss of one's own, by its predictions
+    assert is_harmed(predicted(-0.5, falling, over=True))
+    assert not is_harmed(predicted(0.9, falling, over=True))
+
+
+def test_half_of_the_errors_is_learned_whatever_the_loss_is():
+    """Behind two softmaxes a cross-entropy stays at two thirds of the baseline."""
+    falling = np.linspace(2.3, 1.6, 120)
+
+    def wrong(share):
+        told = {Statistic.ERROR_RATE: 0.9 * share, Statistic.TRIVIAL_ERROR_RATE: 0.9}
+        history = of_losses(falling)
+        rates = {k: np.full((len(history.steps), 1), v) for k, v in told.items()}
+        return with_series(history, rates)
+
+    assert course_of(wrong(0.1)).learns_well
+    assert not course_of(wrong(0.7)).learns_well
 
 
 # --------------------------------------------------------------------- losses of one's own

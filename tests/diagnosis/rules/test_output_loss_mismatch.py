@@ -428,7 +428,7 @@ def test_a_softmax_over_another_axis_does_not_add_up():
         return with_series(fine, {Statistic.PREDICTION_SUM_OFF: [[value] for value in off]})
 
     finding = finding_of(RULE, adding_up([0.8, 0.9, 0.7]))
-    assert finding.severity == "warning"
+    assert finding.severity == "info"  # a batch of many rows may learn all the same
     assert finding.evidence["prediction_sum_off"] == pytest.approx(0.8)
     assert "over another axis" in finding.message
     assert finding_of(RULE, with_losses(adding_up([0.8] * 3), 2.3 + NOISE, 2.3)).severity == "error"

@@ -165,8 +165,19 @@ def test_a_fall_that_ends_no_better_than_a_guess_is_told_at_the_end():
     level = np.append(np.linspace(2.0, 0.97, 100), np.full(300, 0.97)) * LN_10
     assert "though it fell at first" in ended(level).message
     assert ended(creeping * 0.8) is None  # it has come below
-    assert ended(creeping[:250]) is None  # too short to say
+    near = np.linspace(2.0, 1.1, 250) * LN_10
+    assert ended(near) is None  # too short to say
+    assert ended(creeping[:250]).severity == "warning"  # 1.4 times a guess's
+    assert ended(creeping[:95]) is None
     assert ended(creeping, np.nan) is None  # not known of this loss
+
+
+def test_a_short_fit_that_has_come_to_rest_at_a_guess_is_told_at_the_end():
+    rest = np.append(np.linspace(2.0, 1.0, 60), np.full(80, 1.0)) * LN_10
+    assert judged(rest) is None
+    assert "though it fell at first" in ended(rest).message
+    below = np.append(np.linspace(2.0, 0.97, 60), np.full(80, 0.97)) * LN_10
+    assert ended(below) is None
 
 
 def test_a_classifier_whose_sure_errors_make_its_loss_has_not_failed():
@@ -262,7 +273,9 @@ def test_what_falls_and_predicts_nothing_is_told_at_the_end():
     assert finding.evidence["output"] == 0
     assert "are no better than always predicting the mean" in finding.message
     assert finding_of(RULE, own(falling, 0.0)) is None  # not yet
-    assert finding_of(RULE, own(falling[:250], 0.0, over=True)) is None  # too short to say
+    # far above the baseline after 250 steps, of which 95 say nothing
+    assert finding_of(RULE, own(falling[:250], 0.0, over=True)) is not None
+    assert finding_of(RULE, own(falling[:95], 0.0, over=True)) is None
     assert finding_of(RULE, own(falling, 0.9, over=True)) is None
 
 
