@@ -19,7 +19,6 @@ from tests.diagnosis.histories import (
     history_of,
     predicting,
     with_losses,
-    with_series,
 )
 
 GUESS = 2.3
@@ -138,7 +137,7 @@ def test_a_fit_that_ends_far_above_the_baseline_was_harmed_though_it_fell():
     assert not is_harmed(of_losses(np.linspace(6.0, 4.0, 90), over=True))
     assert not is_harmed(of_losses(np.linspace(6.0, 2.5, 120), over=True))
     # a loss of one's own, by its predictions
-    assert is_harmed(predicted(-0.5, falling, over=True))
+    assert is_harmed(predicted(0.0, falling, over=True))
     assert not is_harmed(predicted(0.9, falling, over=True))
 
 
@@ -147,10 +146,7 @@ def test_half_of_the_errors_is_learned_whatever_the_loss_is():
     falling = np.linspace(2.3, 1.6, 120)
 
     def wrong(share):
-        told = {Statistic.ERROR_RATE: 0.9 * share, Statistic.TRIVIAL_ERROR_RATE: 0.9}
-        history = of_losses(falling)
-        rates = {k: np.full((len(history.steps), 1), v) for k, v in told.items()}
-        return with_series(history, rates)
+        return dataclasses.replace(of_losses(falling), error_shares=np.full(120, share))
 
     assert course_of(wrong(0.1)).learns_well
     assert not course_of(wrong(0.7)).learns_well
