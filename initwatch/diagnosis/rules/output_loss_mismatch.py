@@ -59,6 +59,8 @@ class OutputLossMismatch:
         Whatever the loss is: labels that the output's activation cannot reach, a softmax behind
         another, over one unit or over another axis than the classes', and labels [n] against
         outputs [n, 1], where the loss is seen to be the mean over all pairs, or nothing is learned.
+        Of Keras's losses also class numbers where they hold each number against every unit, and
+        labels that are no probabilities under kl_divergence.
         Under a cross-entropy also labels that are all one number, of which next to no loss is
         left: mentioned after 1000 examples, a warning after 10,000, or where the output has a unit
         for each of three classes or more.
