@@ -659,7 +659,7 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_units":
         suggested = "sparse_categorical_crossentropy, which takes class numbers"
         code = f'{head(units, "softmax")}  # loss="sparse_categorical_crossentropy"'
-    elif decisive == "label_max" and loss == "kl_divergence":
+    elif decisive == "label_max" and loss in ("kl_divergence", "kldivergence"):
         suggested = "an output without activation and mean_squared_error"
         code = f'{head(units)}  # loss="mean_squared_error"'
     elif decisive == "label_min":

@@ -17,6 +17,15 @@ _PROBABILITIES = frozenset({"sigmoid", "softmax", "hard_sigmoid"})
 _CATEGORICAL = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
 _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
 _SHARES = frozenset(["kl_divergence", "kldivergence", "ctc", "cosine_similarity"])
+# Losses that hold each unit of a row against a label of its own.
+_BY_UNIT = frozenset(
+    """
+    mean_squared_error mean_absolute_error mean_absolute_percentage_error
+    mean_squared_logarithmic_error huber huber_loss log_cosh poisson hinge squared_hinge
+    cosine_similarity kl_divergence kldivergence
+    """.split()
+)
+_DIVERGENCES = frozenset({"kl_divergence", "kldivergence"})  # the function's name, the class's
 _FROM_0 = frozenset({"poisson", "mean_squared_logarithmic_error"})
 _ONE_SIDED = frozenset(["relu", "relu6", "softplus", "exponential"])
 
@@ -333,7 +342,7 @@ class OutputLossMismatch:
                 1.0,
                 f"{loss} wants labels from 0 to 1; these go from {low:.4g} to {high:.4g}.",
             )
-        if loss == "kl_divergence" and (low < 0.0 or high > 1.0) and output.label_units != 1:
+        if loss in _DIVERGENCES and (low < 0.0 or high > 1.0) and output.label_units != 1:
             yield _Fault(
                 "error",
                 "error",
@@ -372,7 +381,7 @@ class OutputLossMismatch:
         whole = bool(np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0))
         numbers = whole and low >= 0.0 and high == output.units - 1.0
         alone = output.label_units == 1 < output.units and not output.numbered
-        if not (output.loss and alone and numbers) or output.loss in _BINARY | _CATEGORICAL:
+        if not (alone and numbers) or output.loss not in _BY_UNIT:
             return
         yield _Fault(
             "warning",

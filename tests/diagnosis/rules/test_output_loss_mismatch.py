@@ -350,6 +350,7 @@ def test_class_numbers_under_a_loss_of_whole_rows(loss, activation):
     "history",
     [
         spread(SPARSE, [0, 1, 2, 3], numbered=True),
+        spread("ctc", [0, 1, 2, 3]),  # a sequence of classes
         spread("", [0, 1, 2, 3]),  # what a loss of the user's own makes of it is not known
         spread(SQUARED, ONE_HOT, label_units=4),
         spread(SQUARED, [0.0, 0.5, 3.0], activation="linear"),  # one target of several experts
@@ -362,11 +363,12 @@ def test_rows_of_labels_and_quantities_are_no_class_numbers(history):
     assert finding is None or "label_units" not in finding.evidence
 
 
-def test_kl_divergence_wants_probabilities():
-    finding = finding_of(RULE, spread("kl_divergence", WIDE.reshape(-1, 2), 2, 2, False, "linear"))
+@pytest.mark.parametrize("loss", ["kl_divergence", "kldivergence"])
+def test_kl_divergence_wants_probabilities(loss):
+    finding = finding_of(RULE, spread(loss, WIDE.reshape(-1, 2), 2, 2, False, "linear"))
     assert (finding.severity, finding.evidence["label_max_limit"]) == ("error", 1.0)
     rows = np.array([[0.2, 0.8], [0.5, 0.5]])
-    assert finding_of(RULE, spread("kl_divergence", rows, 2, 2)) is None
+    assert finding_of(RULE, spread(loss, rows, 2, 2)) is None
 
 
 @pytest.mark.parametrize("loss", ["poisson", "mean_squared_logarithmic_error"])
