@@ -125,7 +125,7 @@ class StalledLoss:
         if course.guess is None or course.share is None or course.share < self.trivial_share:
             return None
         if course.steps < self.long and not (
-            ends_above(history, course) or self._has_come_to_rest(history, course.share)
+            ends_above(history, course) or self._has_come_to_rest(history, course)
         ):
             return None
         if errors is not None and errors < self.few_errors:
@@ -152,12 +152,14 @@ class StalledLoss:
             ),
         )
 
-    def _has_come_to_rest(self, history: History, share: float) -> bool:
+    def _has_come_to_rest(self, history: History, course: Course) -> bool:
         """True if the newer half of a fit does not fall any more, at the baseline."""
         finite = np.isfinite(history.losses)
         begin = newer_part(history.loss_steps[finite])
         newer = history.losses[finite][begin:]
-        if len(newer) < self.min_points or share < self.at_guess:
+        if len(newer) < self.min_points or course.share is None or course.creeps:
+            return False
+        if course.share < self.at_guess:
             return False
         return not self._falls(trend_of(newer))
 
