@@ -234,10 +234,11 @@ class Alternatives:
         fall = max((falls[value] for value in allowed), default=-np.inf)
         if not fall > TOLD * abs(first) or falls[present] >= ENOUGH * fall:
             item = replace(item, reason=f"{reason} In so few steps none tells itself apart.")
-            if item.codes == ("IW501",):  # nothing else speaks for another one
+            alone = item.codes == ("IW501",)
+            if alone:  # nothing else speaks for another one
                 code = f"# the learning rate may stay at {present:.3g}"
                 item = replace(item, suggested="the present one", code=code)
-            return _Tried(item, False if item.codes == ("IW501",) else None)
+            return _Tried(item, False if alone else None)
         chosen = min(value for value in allowed if falls[value] >= ENOUGH * fall)
         measured = {
             "learning_rate_before": present,

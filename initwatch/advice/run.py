@@ -75,10 +75,10 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
     kernels = [variable.role.endswith("kernel") for variable in history.variables]
     ratios = history.first(Statistic.UPDATE_RATIO, EARLY)[:, kernels]
     largest = float(np.nanmax(ratios, initial=0.0))
-    until = history.until(finding.step)
-    usual = np.nanmean(until.series[Statistic.UPDATE_RATIO][:, kernels], axis=0)
+    until = history.until(finding.step).series[Statistic.UPDATE_RATIO][:, kernels]
+    seen = np.maximum(np.isfinite(until).sum(axis=0), 1)
     passed = finding.step - int(history.steps[0])
-    together = passed * float(np.nanmax(usual, initial=0.0))
+    together = passed * float((np.nansum(until, axis=0) / seen).max(initial=0.0))
     if largest < LARGE_UPDATES and not (together > 1.0 and _began_sound(history)):
         return []
     changed = (
@@ -126,12 +126,6 @@ def decay_less(codes: tuple[str, ...], training: Training) -> list[Advice]:
     ]
 
 
-def _clipped(training: Training) -> str:
-    rate = "..." if training.learning_rate is None else f"{training.learning_rate:.3g}"
-    others = {k: v for k, v in training.settings.items() if k not in ("clipnorm", "clipvalue")}
-    return replace(training, settings=others).code(rate, global_clipnorm=1.0)
-
-
 def clip_norm(finding: Finding, training: Training) -> Advice:
     """A bound on the step, beside a smaller rate."""
     return Advice(
@@ -139,7 +133,7 @@ def clip_norm(finding: Finding, training: Training) -> Advice:
         kind="clipping",
         current="none",
         suggested="clip the global norm of the gradient",
-        code=_clipped(training),
+        code=training.code_without("clipnorm", "clipvalue", global_clipnorm=1.0),
         reason="Clipping bounds the one large step that does the damage (Pascanu et al. 2013).",
         codes=(finding.code,),
     )
@@ -411,7 +405,7 @@ def mend_constant_loss(finding: Finding, history: History) -> list[Advice]:
 
 
 def give_inputs(finding: Finding) -> list[Advice]:
-    """For inputs that are far from the size that weights are drawn for, or nothing but 0."""
+    """For inputs that are far from the size that weights are drawn for, 0, or all the same."""
     path = next(iter(finding.layers), "")
     if "apart" in finding.evidence:
         common = (
@@ -519,8 +513,6 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
         return [other_rate(finding, training, reason, factor=10.0)]
     if "batches_seen" in finding.evidence:
         steps = training.settings.get("gradient_accumulation_steps")
-        others = {k: v for k, v in training.settings.items() if k != "gradient_accumulation_steps"}
-        rate = "..." if training.learning_rate is None else f"{training.learning_rate:.3g}"
         return [
             _change(
                 finding,
@@ -528,7 +520,7 @@ def change_rate(finding: Finding, history: History, training: Training) -> list[
                 "optimizer",
                 f"gradient_accumulation_steps={steps}",
                 "an update after every batch, or every few",
-                replace(training, settings=others).code(rate),
+                training.code_without("gradient_accumulation_steps"),
                 "An update is made when the gradients of so many batches have been added up; this "
                 "fit has fewer.",
             )
@@ -566,8 +558,6 @@ def _loosen_clip(finding: Finding, history: History, training: Training) -> list
     if not left < CLIPPED_AWAY:
         return []
     given = ", ".join(f"{name}={training.settings[name]}" for name in clips)
-    rate = "..." if training.learning_rate is None else f"{training.learning_rate:.3g}"
-    others = {k: v for k, v in training.settings.items() if k not in clips}
     return [
         _change(
             finding,
@@ -575,7 +565,7 @@ def _loosen_clip(finding: Finding, history: History, training: Training) -> list
             "clipping",
             given,
             "a bound near the gradient's own size, or none",
-            replace(training, settings=others).code(rate),
+            training.code_without(*clips),
             f"Clipping ({given}) leaves {left:.1g} of the gradient, whose norm is "
             f"{float(np.nanmedian(whole)):.3g}: a bound is for the rare large step "
             "(Pascanu et al. 2013).",
@@ -629,7 +619,7 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_max" and loss in _OUTPUTS and units > 1 and low >= 0.0:
         suggested = "labels from 0 to 1"
         code = f"y = y / {high:.4g}  # from 0 to 1"
-    elif decisive == "label_max" and loss in _OUTPUTS and (not whole or low < -1.0):
+    elif decisive == "label_max" and (loss not in _OUTPUTS or not whole or low < -1.0):
         suggested = "an output without activation and mean_squared_error"
         code = f'{head(units)}  # loss="mean_squared_error"'
     elif decisive == "label_max" and loss in _OUTPUTS and low == -1.0:
@@ -659,9 +649,6 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_units":
         suggested = "sparse_categorical_crossentropy, which takes class numbers"
         code = f'{head(units, "softmax")}  # loss="sparse_categorical_crossentropy"'
-    elif decisive == "label_max" and loss in ("kl_divergence", "kldivergence"):
-        suggested = "an output without activation and mean_squared_error"
-        code = f'{head(units)}  # loss="mean_squared_error"'
     elif decisive == "label_min":
         suggested = "mean_squared_error, which takes labels of either sign"
         code = f'{head(units)}  # loss="mean_squared_error"'
@@ -872,7 +859,10 @@ def _add_less_noise(finding: Finding, history: History) -> list[Advice]:
     for i, layer in enumerate(history.layers[1:], 1):
         if layer.class_name != "GaussianNoise":
             continue
-        before, after = (float(np.nanmedian(stds[:, column])) for column in (i - 1, i))
+        around = stds[:, [i - 1, i]]
+        if np.isnan(around).all(axis=0).any():
+            continue
+        before, after = np.nanmedian(around, axis=0).tolist()
         if not after**2 > 2.0 * before**2:
             continue
         out.append(
@@ -963,9 +953,10 @@ def _far_targets(history: History) -> float | None:
     output = history.output
     if output.numbered or "crossentropy" in output.loss or output.low >= 0.0:
         return None
-    if any(statistic not in history.series for statistic in needed):
+    told = [history.series.get(statistic) for statistic in needed]
+    if any(values is None or np.isnan(values).all() for values in told):
         return None
-    mean, std, whole = (float(np.nanmedian(history.series[s])) for s in needed)
+    mean, std, whole = (float(np.nanmedian(values)) for values in told if values is not None)
     if whole == 1.0 or abs(mean) < WIDE_TARGETS * max(std, 1.0):
         return None
     return mean

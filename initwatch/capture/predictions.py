@@ -7,6 +7,7 @@ from typing import Any
 
 from keras import ops
 
+from initwatch.capture.labels import spread_to
 from initwatch.capture.reductions import as_float32, matrix
 from initwatch.measurement.layout import FIELDS, Source
 
@@ -154,9 +155,7 @@ def _of_numbers(
     y = ops.reshape(y, ops.shape(p))
     each = ops.ones_like(p)
     if weights is not None:
-        while len(weights.shape) < len(p.shape):
-            weights = ops.expand_dims(weights, -1)
-        each = each * weights
+        each = spread_to(weights, p)
         y = ops.where(each > 0.0, y, 0.0)
     held = ops.maximum(ops.sum(each, axis=0), _TINY)
     total = ops.maximum(ops.sum(each), _TINY)

@@ -31,6 +31,8 @@ MOST_NATS = 149.0 * float(np.log(2.0))
 LEAST_NATS = 1e-3  # what a sum in another order, or in few digits, cannot make of 0
 # A new head on a frozen base stands at 1.06 of the baseline after 150 steps, and goes on falling.
 FAR_ABOVE = 1.25
+# Wrong predictions / those of a constant: below, a few sure and wrong ones may make the loss.
+FEW_ERRORS = 0.7
 SIGNIFICANT = 3.0  # standard deviations: one trendless run in 700
 
 
@@ -214,8 +216,9 @@ def ends_above(history: History, course: Course | None) -> bool:
     if course.share is None:
         skill = course.skill
         return skill is not None and skill.at_baseline and skill.share >= FAR_ABOVE
-    # a few sure and wrong predictions may make the loss
-    return course.share >= FAR_ABOVE and not (course.errors is not None and course.errors < 0.7)
+    return course.share >= FAR_ABOVE and not (
+        course.errors is not None and course.errors < FEW_ERRORS
+    )
 
 
 def below_zero(history: History) -> bool:

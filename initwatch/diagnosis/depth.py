@@ -108,6 +108,8 @@ def towers(layers: tuple[LayerSpec, ...]) -> list[list[int]]:
     A tower leads from an input to where others join it, or from where the ways to several outputs
     have parted to one of them.
     """
+    if not any(layer.tower for layer in layers):
+        return []
     found: dict[int, list[int]] = {}
     for i in _stages(layers):
         if layers[i].tower and not layers[i].is_output:

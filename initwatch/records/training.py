@@ -1,7 +1,7 @@
 """How a model is being trained, as far as advice needs it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -23,6 +23,12 @@ class Training:
     loss: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     scales_loss: bool = False
+
+    def code_without(self, *names: str, **changed: Any) -> str:
+        """The line that makes this optimizer at its present rate, without these arguments."""
+        kept = {name: value for name, value in self.settings.items() if name not in names}
+        rate = "..." if self.learning_rate is None else f"{self.learning_rate:.3g}"
+        return replace(self, settings=kept).code(rate, **changed)
 
     def code(self, rate: str, **changed: Any) -> str:
         """The line that makes this optimizer with another learning rate, and what else changes."""

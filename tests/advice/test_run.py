@@ -1,6 +1,7 @@
 """Answers to faults of the run, on made-up findings: code to paste, and where NaN is born."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -357,3 +358,21 @@ def test_frozen_layers_are_named_where_nothing_else_is():
     assert (item.kind, item.layer) == ("optimizer", "dense_0")
     beside = run.start_learning(finding, frozen, training, alone=False)
     assert [x.kind for x in beside] == ["learning_rate"]
+
+
+def test_figures_that_are_not_known_make_no_warnings_of_numpys():
+    """They would stand on the console of the user's training."""
+    finding, history = ruined(np.nan)
+    silent, told = stalled()
+    noise = with_layers(told, lambda x: dataclasses.replace(x, class_name="GaussianNoise"))
+    unknown = {
+        Statistic.ACTIVATION_STD: set_to(np.nan),
+        Statistic.LABEL_MEAN: np.full((30, 1), np.nan),
+        Statistic.LABEL_STD: np.full((30, 1), np.nan),
+        Statistic.LABEL_WHOLE_FRACTION: np.full((30, 1), np.nan),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run.blame_updates(finding, history, SGD) == []
+        advice = run.start_learning(silent, with_series(noise, unknown), SGD, alone=True)
+    assert "regularization" not in [item.kind for item in advice]

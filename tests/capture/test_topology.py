@@ -10,17 +10,22 @@ from initwatch.errors import Faults
 from tests.capture import models
 
 
-def structure_of(model):
-    """What capture makes of one step of the model."""
+def layers_of(model, x, y):
+    """What capture makes of the layers in one step on these eight rows."""
     samples = []
     session = Session(model)
     session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
-    x, y = models.data_for(model, 8)
     arming = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
     )
     model.fit(x, y, batch_size=8, verbose=0, callbacks=[arming])
-    return {layer.path.split("/")[-1]: layer for layer in samples[-1].structure.layers}
+    return samples[-1].structure.layers
+
+
+def structure_of(model, data=None):
+    """The same by name, on made-up data where none is given."""
+    x, y = models.data_for(model, 8) if data is None else data
+    return {layer.path.split("/")[-1]: layer for layer in layers_of(model, x, y)}
 
 
 def compiled(inputs, outputs):
@@ -117,18 +122,11 @@ def test_towers_of_two_inputs_are_told_apart():
             x = layers.Dense(6, activation="tanh", name=f"{name}{i}")(x)
         ends.append(x)
     model = compiled(inputs, head(layers.Concatenate(name="joined")(ends)))
-    samples = []
-    session = Session(model)
-    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
-    arming = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
-    )
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((8, 12)), rng.standard_normal((8, 8))]
-    model.fit(x, rng.integers(0, 10, 8), verbose=0, callbacks=[arming])
     towers = {}
-    for layer in samples[-1].structure.layers:
-        towers.setdefault(layer.tower, set()).add(layer.path.split("/")[-1])
+    for name, layer in structure_of(model, (x, rng.integers(0, 10, 8))).items():
+        towers.setdefault(layer.tower, set()).add(name)
     assert towers.pop(0) == {"joined", "head"}
     assert sorted(map(sorted, towers.values())) == [["a0", "a1", "a2"], ["b0", "b1", "b2"]]
 
@@ -156,15 +154,9 @@ def test_ways_to_two_predictions_part_into_towers():
         outputs[name] = layers.Dense(1, name=name)(x)
     model = keras.Model(inputs, outputs)
     model.compile("adam", {"a": "mse", "b": "mse"})
-    samples = []
-    session = Session(model)
-    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
-    arming = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
-    )
     x = np.random.default_rng(0).standard_normal((8, 12))
-    model.fit(x, dict.fromkeys("ab", x[:, 0]), verbose=0, callbacks=[arming])
-    tower = {layer.path.split("/")[-1]: layer.tower for layer in samples[-1].structure.layers}
+    found = structure_of(model, (x, dict.fromkeys("ab", x[:, 0])))
+    tower = {name: layer.tower for name, layer in found.items()}
     assert tower["stem"] == 0
     assert tower["a0"] == tower["a"] != 0
     assert tower["b0"] == tower["b"] not in (0, tower["a"])
@@ -194,16 +186,8 @@ def test_equal_names_get_paths_of_their_own():
     model = Twins()
     model(np.zeros((1, 12), "float32"))
     model.compile("adam", "sparse_categorical_crossentropy")
-    samples = []
-    session = Session(model)
-    session.attach(Faults(lambda message: pytest.fail(message)), samples.append)
-    arming = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: session.arm(histograms=False)
-    )
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((8, 12)), rng.integers(0, 10, 8)
-    model.fit(x, y, verbose=0, callbacks=[arming])
-    first, second = samples[0].structure.layers
+    first, second = layers_of(model, rng.standard_normal((8, 12)), rng.integers(0, 10, 8))
     assert second.path == f"{first.path}#2"
 
 

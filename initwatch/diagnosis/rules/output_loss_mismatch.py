@@ -16,16 +16,15 @@ from initwatch.records.finding import Severity
 _PROBABILITIES = frozenset({"sigmoid", "softmax", "hard_sigmoid"})
 _CATEGORICAL = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
 _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
-_SHARES = frozenset(["kl_divergence", "kldivergence", "ctc", "cosine_similarity"])
+_DIVERGENCES = frozenset({"kl_divergence", "kldivergence"})  # the function's name, the class's
+_SHARES = _DIVERGENCES | {"ctc", "cosine_similarity"}
 # Losses that hold each unit of a row against a label of its own.
-_BY_UNIT = frozenset(
+_BY_UNIT = _DIVERGENCES | set(
     """
     mean_squared_error mean_absolute_error mean_absolute_percentage_error
-    mean_squared_logarithmic_error huber huber_loss log_cosh poisson hinge squared_hinge
-    cosine_similarity kl_divergence kldivergence
+    mean_squared_logarithmic_error huber log_cosh poisson hinge squared_hinge cosine_similarity
     """.split()
 )
-_DIVERGENCES = frozenset({"kl_divergence", "kldivergence"})  # the function's name, the class's
 _FROM_0 = frozenset({"poisson", "mean_squared_logarithmic_error"})
 _ONE_SIDED = frozenset(["relu", "relu6", "softplus", "exponential"])
 

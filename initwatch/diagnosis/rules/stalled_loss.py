@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from initwatch.diagnosis.course import Course, course_of, ends_above, newer_part, solved
+from initwatch.diagnosis.course import (
+    FEW_ERRORS,
+    Course,
+    course_of,
+    ends_above,
+    newer_part,
+    solved,
+)
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.diagnosis.skill import READS, skills_of
 from initwatch.measurement.trend import Trend, trend_of
@@ -83,7 +91,7 @@ class StalledLoss:
         source="above it, a few sure and wrong predictions make the loss: accuracy 0.81 at 30",
     )
     few_errors: Threshold = threshold(
-        0.7,
+        FEW_ERRORS,
         unit="wrong predictions / those of a constant",
         source="published models that end well stand at 0.41 and below, those that fail at 0.7 and "
         "above",
@@ -131,9 +139,8 @@ class StalledLoss:
         if errors is not None and errors < self.few_errors:
             return None  # a few sure and wrong predictions make the loss
         now, guess = course.trend.end, course.guess
-        finite = np.isfinite(history.losses)
-        newer = history.losses[finite][newer_part(history.loss_steps[finite]) :]
-        when = "still fell" if self._falls(trend_of(newer)) else "fell at first"
+        still_falls = self._falls(trend_of(self._newer_losses(history)))
+        when = "still fell" if still_falls else "fell at first"
         return Finding(
             code=self.code,
             symptom=self.symptom,
@@ -154,14 +161,16 @@ class StalledLoss:
 
     def _has_come_to_rest(self, history: History, course: Course) -> bool:
         """True if the newer half of a fit does not fall any more, at the baseline."""
+        if course.creeps or course.share is None or course.share < self.at_guess:
+            return False
+        newer = self._newer_losses(history)
+        return len(newer) >= self.min_points and not self._falls(trend_of(newer))
+
+    @staticmethod
+    def _newer_losses(history: History) -> NDArray[np.float64]:
+        """Those of the newer half of the course."""
         finite = np.isfinite(history.losses)
-        begin = newer_part(history.loss_steps[finite])
-        newer = history.losses[finite][begin:]
-        if len(newer) < self.min_points or course.share is None or course.creeps:
-            return False
-        if course.share < self.at_guess:
-            return False
-        return not self._falls(trend_of(newer))
+        return history.losses[finite][newer_part(history.loss_steps[finite]) :]
 
     def _predicts_nothing(self, history: History, course: Course) -> Finding | None:
         """For an output that is predicted no better than by a constant, whatever the loss does."""

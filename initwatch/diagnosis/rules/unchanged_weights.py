@@ -54,17 +54,22 @@ class UnchangedWeights:
         Args:
             variables: how many it has.
         """
+        return self._of_all(
+            0,
+            {"trainable_variables": 0, "of_variables": variables},
+            "No weight can change: every layer of the model is frozen. Set "
+            "layer.trainable = True on what is to be trained, then compile again.",
+        )
+
+    def _of_all(self, step: int, evidence: dict[str, float | int], message: str) -> Finding:
         return Finding(
             code=self.code,
             symptom=self.symptom,
             severity="error",
             layers=[],
-            step=0,
-            evidence={"trainable_variables": 0, "of_variables": variables},
-            message=(
-                "No weight can change: every layer of the model is frozen. Set "
-                "layer.trainable = True on what is to be trained, then compile again."
-            ),
+            step=step,
+            evidence=evidence,
+            message=message,
         )
 
     def _never_updated(self, history: History) -> Finding | None:
@@ -75,22 +80,16 @@ class UnchangedWeights:
             return None
         if not (np.nan_to_num(moved) == 0.0).all() or not (np.nan_to_num(gradient) > 0.0).any():
             return None
-        return Finding(
-            code=self.code,
-            symptom=self.symptom,
-            severity="error",
-            layers=[],
-            step=history.step,
-            evidence={
+        return self._of_all(
+            history.step,
+            {
                 "update_rms": 0.0,
                 "update_rms_limit": self.max_update,
                 "batches_seen": len(moved),
             },
-            message=(
-                f"Training has ended, and the optimizer has not made its first update "
-                f"({len(moved)} batches were seen): it adds up the gradients of more batches "
-                "than there are."
-            ),
+            f"Training has ended, and the optimizer has not made its first update "
+            f"({len(moved)} batches were seen): it adds up the gradients of more batches "
+            "than there are.",
         )
 
     def check(self, history: History) -> Iterator[Finding]:

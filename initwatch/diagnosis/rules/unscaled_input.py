@@ -64,7 +64,7 @@ class UnscaledInput:
 
     def _all_alike(self, history: History) -> Finding | None:
         """For examples that are the same one to the first layer, in a run that does not learn."""
-        first = next((x for x in history.layers if x.kernel is not None), None)
+        first = history.first_weights
         embedded = any(x.class_name == "Embedding" for x in history.layers)
         if first is None or embedded or Statistic.ACTIVATION_SIMILARITY not in history.series:
             return None

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import updates
-from initwatch.diagnosis.course import Course, course_of, solved
+from initwatch.diagnosis.course import FEW_ERRORS, Course, course_of, solved
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -113,5 +113,7 @@ class UpdateTooSmall:
 
     def _is_near_baseline(self, course: Course) -> bool:
         if course.share is not None:
-            return course.share >= self.near and (course.errors is None or course.errors > 0.7)
+            return course.share >= self.near and (
+                course.errors is None or course.errors > FEW_ERRORS
+            )
         return course.skill is not None and course.skill.at_baseline

@@ -70,71 +70,69 @@ class Uphill:
     def check(self, history: History) -> Iterator[Finding]:
         if len(history.steps) < 2:
             return
-        ways = (self._by_updates, self._by_weights, self._by_loss)
-        yield from next((found for way in ways if (found := way(history))), [])
+        for way in (self._by_updates, self._by_weights, self._by_loss):
+            found = way(history)
+            if found is not None:
+                yield found
+                return
 
-    def _by_updates(self, history: History) -> list[Finding]:
+    def _found(self, history: History, evidence: dict[str, float | int], message: str) -> Finding:
+        return Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="error",
+            layers=[],
+            step=history.step,
+            evidence=evidence,
+            message=message,
+        )
+
+    def _by_updates(self, history: History) -> Finding | None:
         rows = history.first(Statistic.UPDATE_DESCENT, self.early)
         columns = updates.kernels(history)
         known = np.isfinite(rows[:, columns])
         if not columns or not known.any():
-            return []
+            return None
         descent = float(np.median(rows[:, columns][known]))
         if descent > self.min_descent:
-            return []
-        return [
-            Finding(
-                code=self.code,
-                symptom=self.symptom,
-                severity="error",
-                layers=[],
-                step=history.step,
-                evidence={
-                    "update_descent": descent,
-                    "update_descent_limit": self.min_descent,
-                    "steps": len(rows),
-                },
-                message=(
-                    f"{(1.0 - descent) / 2.0:.0%} of the weights are moved along their gradient, "
-                    "not against it: the optimizer goes uphill, and every step makes the loss "
-                    "larger. Look at the sign in the optimizer's update."
-                ),
-            )
-        ]
+            return None
+        return self._found(
+            history,
+            {
+                "update_descent": descent,
+                "update_descent_limit": self.min_descent,
+                "steps": len(rows),
+            },
+            f"{(1.0 - descent) / 2.0:.0%} of the weights are moved along their gradient, "
+            "not against it: the optimizer goes uphill, and every step makes the loss "
+            "larger. Look at the sign in the optimizer's update.",
+        )
 
-    def _by_weights(self, history: History) -> list[Finding]:
+    def _by_weights(self, history: History) -> Finding | None:
         """For labels none of which counts for more than nothing, under a loss that is not 0."""
         if not history.output.weighted or Statistic.LABELS_COUNTED not in history.series:
-            return []
+            return None
         counted, losses = history.series[Statistic.LABELS_COUNTED], history.losses
         if len(counted) < self.early or not (counted == 0.0).all() or not losses.all():
-            return []
-        return [
-            Finding(
-                code=self.code,
-                symptom=self.symptom,
-                severity="error",
-                layers=[],
-                step=history.step,
-                evidence={
-                    "labels_counted": 0.0,
-                    "labels_counted_limit": 0.0,
-                    "loss_now": float(losses[-1]),
-                    "steps": len(counted),
-                },
-                message=(
-                    "Every sample weight is below 0, so that training drives predictions away "
-                    f"from their labels; the loss is {losses[-1]:.3g}."
-                ),
-            )
-        ]
+            return None
+        return self._found(
+            history,
+            {
+                "labels_counted": 0.0,
+                "labels_counted_limit": 0.0,
+                "loss_now": float(losses[-1]),
+                "steps": len(counted),
+            },
+            "Every sample weight is below 0, so that training drives predictions away "
+            f"from their labels; the loss is {losses[-1]:.3g}.",
+        )
 
-    def _by_loss(self, history: History) -> list[Finding]:
+    def _by_loss(self, history: History) -> Finding | None:
         course = course_of(history)
         if course is None or course.steps < self.min_steps or course.skill is None:
-            return []
+            return None
         if history.output.loss:
-            return []  # of Keras's, some may be below 0, and of others another rule speaks
+            return None  # of Keras's, some may be below 0, and of others another rule speaks
         start, end = course.trend.start, course.trend.end
         falls_without_end = end < 0.0 and end < start and course.trend.z < -3.0
         skill = course.skill
@@ -146,23 +144,15 @@ class Uphill:
         unfit = skill.share >= self.worse and (runs_away or not skill.is_good)
         lost = skill.at_baseline or against or unfit
         if not (falls_without_end and lost):
-            return []
-        return [
-            Finding(
-                code=self.code,
-                symptom=self.symptom,
-                severity="error",
-                layers=[],
-                step=history.step,
-                evidence={
-                    "error_over_baseline": course.skill.share,
-                    "error_over_baseline_limit": self.worse,
-                    **course.evidence(),
-                },
-                message=(
-                    f"The loss falls below 0 ({end:.3g} now) while the predictions get worse "
-                    f"({course.skill.share:.2g} times the error of always predicting the same): "
-                    "the loss has the wrong sign."
-                ),
-            )
-        ]
+            return None
+        return self._found(
+            history,
+            {
+                "error_over_baseline": course.skill.share,
+                "error_over_baseline_limit": self.worse,
+                **course.evidence(),
+            },
+            f"The loss falls below 0 ({end:.3g} now) while the predictions get worse "
+            f"({course.skill.share:.2g} times the error of always predicting the same): "
+            "the loss has the wrong sign.",
+        )
