@@ -1,6 +1,8 @@
-"""Which operator is applied to which program: a fixed list, in two halves.
+"""Which operator is applied to which program: fixed lists, of pairs to tune on and others.
 
-Rules may be tuned on the half ``tune``; what they are worth is told by the half ``held``.
+Rules may be tuned on ``TUNE``; what they are worth is told by ``HELD``, drawn later and of which
+none was looked at before its figures were written down. Once rules are tuned on what these miss,
+they belong to ``TUNE``, and others are drawn with ``propose``.
 """
 
 import hashlib
@@ -8,13 +10,10 @@ from typing import Any
 
 from tests.bench.programs.truth import known
 
-HALVES = ("tune", "held")
-# programs an operator; of other families 2
-QUOTA = {"normalization": 3, "optimizer": 1, "loss": 1, "step": 1, "sound_change": 1}
 SLOWEST = 4.0  # seconds of a core that a training may take
 
 # a program, and the operators applied to it; lines further in go on
-PAIRS = """
+TUNE = """
 anomalies constant_0.1 loss_mape loss_signed targets_x1000 uniform_0_1 weights_x10
 autoencoder_then_classes bias_-10 head_zeros inputs_columns labels_negative logits_missed
     orthogonal_0.1 sound_inputs_x1.5 sound_leaky_relu
@@ -97,6 +96,55 @@ which_way_up bias_-3 dropout_0.99 loss_cosine loss_x10000_sgd rate_by_100 row_we
     sound_wide
 wine inputs_column loss_mse_one_hot max_norm normal_1_hidden one_hot_inverted one_hot_plus_1
 """
+HELD = """
+anomalies loss_broadcast loss_log_values weight_decay zeros_hidden
+autoencoder_then_classes accumulation rate_0 sound_adamax sound_orthogonal
+bag_of_words clipvalue_sgd decay_sgd embeddings_ones embeddings_x100
+class_weight relu_from_5 single_rows sound_accumulated sound_batch_x2 sound_label_noise
+convnet_batchnorm gamma_100 inputs_inf mean_1 output_sigmoid
+convnet_logits inputs_noise labels_negative not_adapted sound_head_by_10
+convnet_only_convolutions labels_one_class output_tanh sound_glorot_normal sound_relu
+convnet_softmax bias_10 dropout_behind_softmax inputs_outliers orthogonal_3
+convolutional_autoencoder lecun_under_relu output_linear sound_clipped step_half targets_by_1000
+cosine_with_warmup rate_by_100 sgd_momentum_1 sound_batch_by_2 sound_elu
+counts adadelta constant_0.05_hidden head_normal_10 sgd_1e-5
+customers adam_epsilon loss_x0 middle_zero sound_in_order sound_label_smoothing
+deep_and_cross activity_l1 inputs_x1000 loss_categorical uniform_1
+deep_sets l1_0.1 logits_twice loss_hinge slow_averages
+denoising_autoencoder labels_signs loss_mse normal_0.01 normal_1e-4_hidden
+float16_policy frozen_large inputs_by_255 rmsprop_0.3 sound_steps
+focal_loss_rare_class labels_255 output_softmax sound_dropout sound_normalized
+fraud l1_0.01 label_smoothing_1 loss_log sound_lion
+gradients_clipped all_half constant_0.1 loss_by_1e6_sgd loss_mae middle_by_1000
+houses constant_0.5 middle_constant values_relu values_softmax
+l2_regularised dropout_0.95 hard_sigmoid inputs_one_row negative step_uphill
+label_smoothing loss_mse_one_hot odd_moments one_hot_x10 values_tanh
+lstm_forecast bias_normal_5 labels_nan loss_binary_values noise_1
+many_steps_ahead loss_mape loss_signed sound_weights_by_1.5 uniform_0_1_hidden
+masked_lstm all_frozen max_norm one_hot_inverted one_hot_plus_1 recurrent_x5
+mlp_defaults inputs_x255 softmax_axis_0 sound_gelu sound_wide
+mlp_gelu dropout_0.99 rate_x100 row_weights_negative sound_l2 weights_x10
+mlp_he_dropout output_relu softmax_twice sound_adamw sound_rate_x2
+mlp_one_sigmoid_layer labels_shuffled normal_1 row_weights_0 sound_weights_x1.5
+mlp_selu labels_from_1 loss_kld sound_nadam sound_narrow
+mlp_tanh head_x100 inputs_by_1e5 labels_rolled weights_by_100
+position_of_a_spot loss_clipped loss_msle sound_head_zeros uniform_0_1
+price_in_logs fan_out_tiny inputs_plus_100 sound_relu6 targets_x1000
+ratings_dense loss_negated ones sound_bias_normal step_squared targets_plus_1000
+raw_waves bias_-3 inputs_divided labels_x10 middle_x100
+sine_network l2_0.1 loss_poisson normal_1_hidden twice_sigmoid
+skip_gram labels_1_and_2 logits_missed sound_ema sound_longer
+spoken_commands adagrad clipped_sgd frozen weights_x5
+stft_in_the_model inputs_column no_normalization rate_by_1000 zeros
+table_autoencoder linear loss_cosine sound_rmsprop weights_by_10
+text_conv1d embeddings_normal_10 loss_binary sound_rate_by_2 step_forgotten tokens_unknown
+tumours_selu inputs_nan normal_0.001 sound_bias_0.01 sound_inputs_x1.5 values_sigmoid
+unet_binary bias_-10 loss_log_relu loss_swapped sound_own_loss sound_silu
+unet_plain orthogonal_0.1 sigmoid softmax sound_leaky_relu
+weights_averaged frozen_tiny head_zeros loss_x10000_sgd rate_x1000
+which_way_up adam_1 l2_1 rate_x30 weights_x100
+wine exponential inputs_columns loss_binary_one_hot sound_he_uniform sound_inputs_noise
+"""
 
 
 def rank(text: str) -> int:
@@ -104,56 +152,43 @@ def rank(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
+def listed(which: str = "all") -> list[str]:
+    """All pairs of a half, ``program/operator``."""
+    text = {"tune": TUNE, "held": HELD, "all": TUNE + HELD}[which]
+    lines = [line.split() for line in text.replace("\n    ", " ").strip().splitlines() if line]
+    return [f"{program}/{operator}" for program, *operators in lines for operator in operators]
+
+
 def half(pair: str) -> str:
     """``tune`` or ``held``."""
-    return HALVES[rank(pair) % 2]
-
-
-def listed() -> list[str]:
-    """All pairs, ``program/operator``."""
-    lines = [line.split() for line in PAIRS.replace("\n    ", " ").strip().splitlines()]
-    return [f"{program}/{operator}" for program, *operators in lines for operator in operators]
+    return "held" if pair in listed("held") else "tune"
 
 
 def pairs(which: str = "all") -> list[str]:
     """The pairs of a half, without those that Keras itself refuses to train."""
     truth = known()
-    return [
-        pair
-        for pair in listed()
-        if which in ("all", half(pair)) and "raises" not in truth.get(pair, {})
-    ]
+    return [pair for pair in listed(which) if "raises" not in truth.get(pair, {})]
 
 
-def propose(programs: dict[str, Any], only: set[str] | None = None) -> str:
-    """A list of pairs as ``PAIRS`` has it: those there are, and others where there are too few.
+def propose(programs: dict[str, Any]) -> str:
+    """A list of pairs as ``HELD`` has it, none of which was ever measured.
 
-    Of the programs that an operator applies to, those are taken that have the fewest operators
-    so far; slow ones, those not measured and those that do not learn are left out.
-
-    Args:
-        programs: all of them.
-        only: operators to find more pairs for; all by default.
+    Each operator is applied to one program that it applies to; of those, to one of the programs
+    that have the fewest operators so far. Slow programs and those that do not learn are left out.
     """
     from tests.bench.programs.mutate import operators
 
-    chosen: dict[str, list[str]] = {}
-    for pair in pairs():
-        chosen.setdefault(pair.partition("/")[0], []).append(pair.partition("/")[2])
     truth = known()
     fit = [name for name, program in programs.items() if _fits(name, program, truth)]
     made = {name: programs[name].make() for name in fit}
+    chosen: dict[str, list[str]] = {name: [] for name in fit}
     for item in operators().values():
-        if only is not None and item.name not in only:
-            continue
-        missing = QUOTA.get(item.family, 2) - sum(item.name in of for of in chosen.values())
         free = [n for n in fit if f"{n}/{item.name}" not in truth]
-        free.sort(key=lambda n: (len(chosen.get(n, ())) // 3, rank(f"{n}/{item.name}")))
-        for name in free:
-            if missing > 0 and item.name not in chosen.get(name, ()) and _applies(item, made[name]):
-                chosen.setdefault(name, []).append(item.name)
-                missing -= 1
-    return "\n".join(f"{name} {' '.join(sorted(chosen[name]))}" for name in sorted(chosen))
+        free.sort(key=lambda n: (len(chosen[n]) // 2, rank(f"{n}/{item.name}")))
+        name = next((n for n in free if _applies(item, made[n])), None)
+        if name:
+            chosen[name].append(item.name)
+    return "\n".join(f"{name} {' '.join(sorted(of))}" for name, of in sorted(chosen.items()) if of)
 
 
 def _fits(name: str, program: Any, truth: dict[str, Any]) -> bool:
