@@ -95,7 +95,7 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         answer(starved, [replace(x, codes=tuple(sorted(starved))) for x in dropped])
     if "IW102" in codes:
         answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
-        advice = weights.break_symmetry(by_code["IW102"], history, tuple(sorted(answers)))
+        advice = weights.break_symmetry(by_code["IW102"].layers, history, tuple(sorted(answers)))
         answer(answers, advice)
     sized = {"IW105", "IW106"} & codes - answered
     if sized and "IW102" not in codes:

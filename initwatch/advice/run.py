@@ -11,6 +11,7 @@ import numpy as np
 from initwatch.advice.weights import mend_signal, rectify, scale_input
 from initwatch.diagnosis import depth
 from initwatch.diagnosis.course import course_of
+from initwatch.diagnosis.initial_weights import equal_at_first
 from initwatch.diagnosis.stack import plain_stack
 from initwatch.records import Advice, Finding, History, LayerSpec, Statistic
 from initwatch.records.advice import AdviceKind
@@ -72,6 +73,8 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
     """A smaller rate, for signals that were sound before the first update and are not behind it."""
     if finding.step == int(history.steps[0]) or Statistic.UPDATE_RATIO not in history.series:
         return []
+    if not _began_sound(history):
+        return []
     kernels = [variable.role.endswith("kernel") for variable in history.variables]
     ratios = history.first(Statistic.UPDATE_RATIO, EARLY)[:, kernels]
     largest = float(np.nanmax(ratios, initial=0.0))
@@ -79,7 +82,7 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
     seen = np.maximum(np.isfinite(until).sum(axis=0), 1)
     passed = finding.step - int(history.steps[0])
     together = passed * float((np.nansum(until, axis=0) / seen).max(initial=0.0))
-    if largest < LARGE_UPDATES and not (together > 1.0 and _began_sound(history)):
+    if largest < LARGE_UPDATES and not together > 1.0:
         return []
     changed = (
         f"one step changes kernels by up to {largest:.2g} times their size"
@@ -94,8 +97,10 @@ def blame_updates(finding: Finding, history: History, training: Training) -> lis
 
 
 def _began_sound(history: History) -> bool:
-    """True if both signals kept their size over depth in the first step."""
+    """True if there was a signal in the first step, and both kept their size over depth."""
     begun = history.until(int(history.steps[0]))
+    if equal_at_first(history):
+        return False
     return all(
         abs(profile.total) < depth.LOG_LIMIT
         for statistic in (Statistic.ACTIVATION_STD, Statistic.DELTA_NORM)
@@ -652,6 +657,9 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_min":
         suggested = "mean_squared_error, which takes labels of either sign"
         code = f'{head(units)}  # loss="mean_squared_error"'
+    elif decisive == "label_row_sum" and finding.evidence["label_row_sum"] > units / 2.0:
+        suggested = "1 for the class of the row, 0 for the others"
+        code = "y = 1 - y"
     elif decisive == "label_row_sum" and high < 0.5:  # scaled, not of several classes
         suggested = "labels that add up to 1"
         code = "y = y / y.sum(axis=-1, keepdims=True)"
@@ -803,7 +811,23 @@ def _look_at_labels(finding: Finding, moved: str) -> Advice:
 
 
 def hold_less_back(finding: Finding, history: History) -> list[Advice]:
-    """For a penalty that outweighs the data's loss, now or at first."""
+    """For a penalty that outweighs the data's loss, now or at first, or a tight constraint."""
+    if "constraint" in finding.evidence:
+        name, left = finding.evidence["constraint"], finding.evidence["kernel_left_by_constraint"]
+        return [
+            _change(
+                finding,
+                path,
+                "regularization",
+                f"{name} that leaves {left:.2g} of the kernel",
+                "no constraint, or one near the size that the initializer gives",
+                "kernel_constraint=None",
+                "After each update the constraint takes back what the step has done and more: "
+                "the layer passes on next to nothing. Largest norms of 3 to 4 a unit are customary "
+                "(Srivastava et al. 2014, sec. A.3).",
+            )
+            for path in finding.layers
+        ]
     penalty, first = finding.evidence["penalty_now"], finding.evidence["penalty_first"]
     return [_weaker_penalty(finding, max(penalty, first), float(np.median(history.losses[-20:])))]
 

@@ -10,7 +10,13 @@ import keras
 import numpy as np
 
 from initwatch.advice.initializers import initializer_for, orthogonal, seed_of
-from initwatch.diagnosis.initial_weights import ONE_SIDED, one_sided, oversized
+from initwatch.diagnosis.initial_weights import (
+    EQUAL,
+    ONE_SIDED,
+    equal_at_first,
+    one_sided,
+    oversized,
+)
 from initwatch.diagnosis.stack import PlainStack, plain_stack
 from initwatch.records import Advice, Finding, History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import TEXTBOOK, Candidate, sigma_w2
@@ -38,6 +44,9 @@ def mend_signal(
         history: what was measured.
         codes: codes of all findings that the advice answers.
     """
+    equal = equal_at_first(history)
+    if equal:
+        return break_symmetry(equal, history, codes)
     stack = plain_stack(history)
     if stack is None:
         found = _below_epsilon(history, codes) or _tame_recurrence(history, codes)
@@ -293,16 +302,18 @@ def normalize(
     )
 
 
-def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -> list[Advice]:
-    """A random initializer that matches each layer's own activation."""
+def break_symmetry(paths: Sequence[str], history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """A random initializer that matches the activation of each of these layers.
+
+    Outputs in front of them, and other layers that began as constants, are answered with them.
+    """
     out = []
     rms = history.first(Statistic.WEIGHT_RMS, 1)[0]
     columns = {variable.path: i for i, variable in enumerate(history.variables)}
     spread = history.first(Statistic.WEIGHT_UNIT_SPREAD, 1)[0]
 
     def began_as_one(kernel: Kernel) -> bool:
-        column = columns[kernel.variable]
-        return bool(spread[column] <= finding.evidence["weight_unit_spread_limit"])
+        return bool(spread[columns[kernel.variable]] <= EQUAL)
 
     for layer in history.layers:
         if layer.kernel is None or layer.kernel.variable not in columns:
@@ -317,7 +328,7 @@ def break_symmetry(finding: Finding, history: History, codes: tuple[str, ...]) -
         constant = began_as_one(layer.kernel) and (
             rms[columns[layer.kernel.variable]] > 0.0 or layer.is_output
         )
-        if layer.path not in finding.layers and not constant:
+        if layer.path not in paths and not constant:
             continue
         first = layer.first_kernel
         if first is not None and began_as_one(first):

@@ -412,6 +412,12 @@ def variable_specs(
             layer=owners.get(id(variable), ("", ""))[0],
             role=owners.get(id(variable), ("", variable.name))[1],
             size=math.prod(int(d) for d in variable.shape),
+            constraint=_constraint_of(variable),
         )
         for variable in variables
     )
+
+
+def _constraint_of(variable: Any) -> str:
+    constraint = getattr(variable, "constraint", None)
+    return "" if constraint is None else type(constraint).__name__

@@ -9,6 +9,9 @@ import numpy as np
 from initwatch.records import History, Kernel, LayerSpec, Statistic
 from initwatch.theory.choice import TEXTBOOK, sigma_w2
 
+# Largest difference between units / largest weight: in float32 equal units drift apart by rounding,
+# measured below 1e-6 in 100 steps.
+EQUAL = 1e-5
 # In variance: twice the standard deviation that the textbook gives.
 FAR_OFF = 4.0
 # Embeddings are drawn from U(-0.05, 0.05) by Keras, and of variance 1 by others.
@@ -100,3 +103,24 @@ def one_sided(history: History) -> list[tuple[LayerSpec, Kernel, float]]:
             share = abs(float(mean[column])) * np.sqrt(kernel.fan_in) / float(std[column])
             out.append((layer, kernel, float(share)))
     return out
+
+
+def equal_at_first(history: History) -> list[str]:
+    """Hidden layers that every signal goes through, and whose units all began as copies.
+
+    Those of a branch may begin so: what goes past them carries the signal.
+    """
+    if Statistic.WEIGHT_UNIT_SPREAD not in history.series:
+        return []
+    spread = history.first(Statistic.WEIGHT_UNIT_SPREAD, 1)[0]
+    columns = {variable.path: i for i, variable in enumerate(history.variables)}
+    return [
+        layer.path
+        for layer in history.layers
+        if layer.kernel is not None
+        and layer.kernel.variable in columns
+        and layer.kernel.shape[-1] > 1
+        and (layer.trunk or layer.tower)
+        and not layer.is_output
+        and spread[columns[layer.kernel.variable]] <= EQUAL
+    ]

@@ -54,12 +54,21 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class VariableSpec:
-    """A trainable variable: its path, its layer's path, its role and number of elements."""
+    """A trainable variable.
+
+    Attributes:
+        path: Keras's own, unique in the model.
+        layer: path of its layer.
+        role: such as ``kernel`` or ``bias``.
+        size: number of elements.
+        constraint: class of the constraint that is applied to it after each update, or empty.
+    """
 
     path: str
     layer: str
     role: str
     size: int
+    constraint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -493,6 +493,11 @@ def test_labels_that_were_scaled_are_to_add_up_to_one():
     )
 
 
+def test_labels_of_all_classes_but_one_are_turned_over():
+    y = 1.0 - np.eye(4)[np.arange(512) % 4]
+    assert misfit(y, "softmax", 4, "categorical_crossentropy") == "y = 1 - y"
+
+
 def test_the_output_of_a_convolution_stays_one():
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).standard_normal((96, 6, 6, 1)).astype("float32")
@@ -606,3 +611,21 @@ def test_what_is_only_mentioned_does_not_answer_for_others():
     advice = advise([rising, growing, mentioned], mlp_history(4, rows=4), training)
     assert {item.kind for item in advice} == {"learning_rate", "clipping"}
     assert {code for item in advice for code in item.codes} == {"IW202", "IW502"}
+
+
+def test_a_constraint_that_holds_kernels_near_0_is_to_be_taken_away():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((640, 8)).astype("float32")
+    y = (x[:, 0] > 0.0).astype("float32")
+
+    def held(units):
+        tight = keras.constraints.MaxNorm(0.01)
+        return layers.Dense(units, activation="relu", kernel_constraint=tight)
+
+    model = keras.Sequential([keras.Input((8,)), held(16), held(16), layers.Dense(1)])
+    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    watch = initwatch.InitWatch(console=False)
+    model.fit(x, y, 32, 5, verbose=0, callbacks=[watch])
+    first = watch.report.advice[0]
+    assert (first.kind, first.code) == ("regularization", "kernel_constraint=None")
+    assert "IW504" in first.codes

@@ -229,6 +229,12 @@ def test_a_loss_without_a_slope_is_told_from_an_output_that_is_off():
     assert run.mend_constant_loss(finding, on)[0].layer == ""
 
 
+def test_no_updates_are_blamed_where_there_was_no_signal_to_begin_with():
+    finding, history = ruined(0.5)
+    equal = with_series(history, {Statistic.WEIGHT_UNIT_SPREAD: set_to(0.0)})
+    assert run.blame_updates(finding, equal, SGD) == []
+
+
 def test_a_penalty_is_told_at_its_largest():
     history = with_losses(mlp_history(4), np.full(60, 2.0))
     finding = found("IW504", penalty_first=30.0, penalty_now=0.5)
@@ -257,6 +263,7 @@ def test_updates_are_blamed_for_what_was_sound_before_them():
     assert run.blame_updates(*ruined(0.05), SGD) == []
     # nor were they sound
     assert run.blame_updates(*ruined(0.15, gain=0.3), SGD) == []
+    assert run.blame_updates(*ruined(0.5, gain=0.3), SGD) == []
     # nor is there an update before the first step
     assert run.blame_updates(*ruined(0.5, step=0), SGD) == []
 

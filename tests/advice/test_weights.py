@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from initwatch.advice.weights import break_symmetry, resize
+from initwatch.advice.weights import break_symmetry, mend_signal, resize
 from initwatch.records import Finding, Statistic, VariableSpec
 from tests.diagnosis.histories import mlp_history, with_layers, with_series
 
@@ -91,16 +91,24 @@ def constant(values):
 
 
 def broken(history, *layers):
+    return [item.layer for item in break_symmetry(layers, history, ("IW102",))]
+
+
+def test_signals_of_layers_that_began_as_copies_are_answered_with_random_weights():
+    """Also where their units have parted since: behind noise, zeros do in a step."""
     finding = Finding(
-        code="IW102",
-        symptom="symmetric_units",
+        code="IW201",
+        symptom="vanishing_gradient",
         severity="error",
-        layers=list(layers),
-        step=0,
-        evidence={"weight_unit_spread": 0.0, "weight_unit_spread_limit": 1e-6},
-        message=".",
+        layers=["dense_0"],
+        step=6,
+        evidence={},
+        message="",
     )
-    return [item.layer for item in break_symmetry(finding, history, ("IW102",))]
+    history = mlp_history(3, edit=constant(dict.fromkeys(range(3), 0.0)))
+    advice = mend_signal([finding], history, ("IW201",))
+    assert {item.kind for item in advice} == {"initializer"}
+    assert [item.layer for item in advice][:3] == ["dense_0", "dense_1", "dense_2"]
 
 
 def test_layers_of_equal_units_are_drawn_and_a_random_output_is_left():

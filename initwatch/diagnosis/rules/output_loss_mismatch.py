@@ -364,13 +364,16 @@ class OutputLossMismatch:
             if abs(total - 1.0) > self.one_hot_sum:
                 # rows that are all 0, such as padding, are another matter
                 scaled = total < self.scaled and high < 0.5
+                inverted = abs(total - (units - 1.0)) < self.one_hot_sum and units > 3
+                wrong = scaled or inverted
                 yield _Fault(
-                    "warning" if scaled else "info",
-                    "error" if scaled else "warning",
+                    "warning" if wrong else "info",
+                    "error" if wrong else "warning",
                     "label_row_sum",
                     total,
                     1.0,
-                    f"{loss} wants one class a row; the labels of a row add up to {total:.3g}.",
+                    f"{loss} wants one class a row; the labels of a row add up to {total:.3g}"
+                    + (": all classes but one." if inverted else "."),
                 )
 
     def _spread_out(

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from initwatch.diagnosis import depth
+from initwatch.diagnosis.initial_weights import EQUAL
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, LayerSpec, Statistic
 
@@ -44,7 +45,7 @@ class SymmetricUnits:
     persists: ClassVar[bool] = True
 
     max_spread: Threshold = threshold(
-        1e-5,
+        EQUAL,
         unit="largest difference / largest weight",
         source="float32: equal units drift apart by rounding, measured below 1e-6 in 100 steps",
     )

@@ -95,6 +95,7 @@ CUT_OFF = {
     "softmax, two labels a row": ending("softmax", 4, BINARY, [[1, 1, 0, 0]]),
     "relu, a third out of reach": ending("relu", 1, SQUARED, np.linspace(-4, 6, 50), low=0),
     "one-hot, divided by 255": ending("softmax", 4, CATEGORICAL, ONE_HOT / 255),
+    "all classes but one": ending("softmax", 4, CATEGORICAL, 1 - ONE_HOT),
     "tanh, numbers": ending("tanh", 4, SPARSE, [0, 1, 2, 3], low=-1, high=1),
 }
 OFTEN_WORKS = {

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from initwatch.advice.run import hold_less_back
 from initwatch.diagnosis.rules.regularization import Regularization
 from initwatch.records import Statistic
 from tests.diagnosis.histories import finding_of, mlp_history, set_to, with_losses, with_series
@@ -89,3 +90,39 @@ def test_a_loss_that_is_lost_or_solved_is_another_rules():
 
 def test_a_loss_whose_baseline_is_not_known_is_not_judged():
     assert finding_of(RULE, penalized(23.0, guess=np.nan)) is None
+
+
+def constrained(left, at_once=True, name="MaxNorm", **options):
+    """The kernels of a constrained network, cut to these shares of their first size."""
+    history = penalized(0.0, **options)
+    variables = tuple(dataclasses.replace(v, constraint=name) for v in history.variables)
+    first = history.series[Statistic.WEIGHT_RMS][:1]
+    shares = np.array([1.0, left if at_once else 1.0, left, left])[:, None]
+    changed = with_series(history, {Statistic.WEIGHT_RMS: shares * first})
+    return dataclasses.replace(changed, variables=variables)
+
+
+def test_a_constraint_that_cuts_kernels_down_is_told_with_its_layers():
+    history = constrained(0.02)
+    finding = finding_of(RULE, history)
+    assert (finding.severity, finding.symptom) == ("error", "regularization")
+    assert finding.layers == [layer.path for layer in history.layers if layer.kernel]
+    assert finding.evidence["kernel_left_by_constraint"] == pytest.approx(0.02)
+    assert finding.evidence["constraint"] == "MaxNorm"
+    advice = hold_less_back(finding, history)
+    assert [item.layer for item in advice] == finding.layers
+    assert {item.code for item in advice} == {"kernel_constraint=None"}
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        constrained(0.6),
+        constrained(0.02, at_once=False),  # the steps' doing
+        constrained(0.02, name=""),
+        constrained(0.02, losses=np.linspace(2.3, 0.5, 200)),
+    ],
+    ids=["loose", "later", "none", "learns"],
+)
+def test_a_constraint_that_is_loose_or_of_a_run_that_learns_is_not_told(history):
+    assert finding_of(RULE, history) is None
