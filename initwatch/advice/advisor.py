@@ -57,6 +57,11 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
         given = tuple(sorted(answers))
         fitting = run.fit_output(by_code["IW602"], history)
         answer(answers, [replace(item, codes=given) for item in fitting])
+    # copies of one unit learn nothing of inputs, whatever their scale is
+    if "IW102" in codes:
+        answers = ({"IW102"} | codes & (CONSEQUENCES | SIGNAL_CODES)) - answered
+        paths = by_code["IW102"].layers
+        answer(answers, weights.break_symmetry(paths, history, tuple(sorted(answers))))
     if "IW601" in codes and by_code["IW601"].severity != "info":
         answers = {"IW601"} | follow("IW601")
         advice = run.give_inputs(by_code["IW601"])
@@ -88,15 +93,20 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     moved = (SIGNAL_CODES | CONSEQUENCES | {"IW401", "IW402"}) & codes - answered
     if moved:
         answer(set(moved), run.decay_less(tuple(sorted(moved)), training))
+    late = {"IW103", "IW201", "IW301", "IW401", "IW402", "IW501"} & codes - answered
+    if "IW501" in late:
+        answer(
+            late,
+            [
+                replace(item, codes=tuple(sorted(late)))
+                for item in run.bring_targets_near(by_code["IW501"], history)
+            ],
+        )
     starved = {"IW103", "IW104", "IW201", "IW202", "IW301", "IW401", "IW501"} & codes - answered
     # what is kept is multiplied, by 20 where a twentieth is: signals grow of it, too
     if starved & {"IW104", "IW202", "IW501"}:
         dropped = run.drop_less(by_code[min(starved)], history)
         answer(starved, [replace(x, codes=tuple(sorted(starved))) for x in dropped])
-    if "IW102" in codes:
-        answers = {"IW102"} | (codes & (CONSEQUENCES | SIGNAL_CODES))
-        advice = weights.break_symmetry(by_code["IW102"].layers, history, tuple(sorted(answers)))
-        answer(answers, advice)
     sized = {"IW105", "IW106"} & codes - answered
     if sized and "IW102" not in codes:
         answers = (sized | codes & (CONSEQUENCES | SIGNAL_CODES) | follow(min(sized))) - answered

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from initwatch.advice import copies
 from initwatch.advice.pretrained import drawn_anew, not_as_drawn
 from initwatch.advice.reinitialize import begun_anew, inner_optimizer
-from initwatch.advice.run import diverged
+from initwatch.advice.run import diverged, look_at_labels
 from initwatch.advice.trial import MARGIN, STEPS, Signals, figures_of, signals
 from initwatch.records import Advice, History, LayerSpec
 
@@ -158,6 +158,11 @@ class Alternatives:
             others = [
                 best if item is rates[0] else item for item in others if item not in rates[1:]
             ]
+        stalled = any("IW501" in item.codes for item in others)
+        # another activation has a reason of its own
+        reasoned = before or initializers or any(x.kind == "activation" for x in others)
+        if stalled and not reasoned and told[0][0] == 2:
+            others = [look_at_labels("Nothing that was tried helps."), *others]
         return [*before, *initializers, *others]
 
     def _tried(self, group: Sequence[Advice], history: History, late: bool) -> _Tried:
@@ -316,11 +321,11 @@ class CannotTryError(Exception):
 
 def _lies_before_weights(item: Advice, tried: _Tried) -> bool:
     """True for what no weights make up for: an output that does not fit, dropout or a penalty
-    that leaves nothing, and inputs out of scale where scaling helps.
+    that leaves nothing, targets out of scale, and inputs where scaling them helps.
     """
     if item.kind == "output_loss":
         return "IW602" in item.codes
-    if item.kind == "regularization":
+    if item.kind in ("regularization", "target_scale"):
         return True
     return item.kind == "input_scale" and "IW601" in item.codes and bool(tried.helps)
 
@@ -364,7 +369,8 @@ def _helps(before: _Outcome, after: _Outcome) -> bool:
     """True if the signals are clearly more even, or the loss clearly lower after the steps."""
     if not np.isfinite(after.loss):
         return False
-    more_even = after.signals.cost <= before.signals.cost - MARGIN
+    cost = after.signals.cost
+    more_even = np.isfinite(cost) and cost <= before.signals.cost - MARGIN
     return bool(more_even or after.loss <= (1.0 - LOWER) * before.loss)
 
 

@@ -13,6 +13,7 @@ from initwatch.diagnosis import depth
 from initwatch.diagnosis.course import course_of
 from initwatch.diagnosis.initial_weights import equal_at_first
 from initwatch.diagnosis.stack import plain_stack
+from initwatch.diagnosis.targets import OUT_OF_SCALE, off_target
 from initwatch.records import Advice, Finding, History, LayerSpec, Statistic
 from initwatch.records.advice import AdviceKind
 from initwatch.records.training import Training
@@ -20,9 +21,6 @@ from initwatch.records.training import Training
 EARLY = 10  # optimizer steps: later, the learning rate has had its say
 # Weights that have grown a hundredfold since the first step are the updates' doing.
 DIVERGED = 100.0
-# Targets so many standard deviations wide are out of reach of steps made for outputs near 1; of
-# targets so many times narrower, what the output begins with and every step of it is an error.
-WIDE_TARGETS = 10.0
 # A step of a third of a kernel's size leaves little of what it was (IW402).
 LARGE_UPDATES = 0.3
 # Of weights that lose a hundredth in every step half is gone after 70 steps, which is an epoch.
@@ -590,6 +588,8 @@ _OUTPUTS = {
 def fit_output(finding: Finding, history: History) -> list[Advice]:
     """Output, loss and labels that belong together."""
     output = history.output
+    if "target_off" in finding.evidence:
+        return bring_targets_near(finding, history)
     if "examples_of_one_label" in finding.evidence:
         return [
             Advice(
@@ -672,6 +672,15 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "output_units" and units == 1:
         suggested = "binary_crossentropy and sigmoid"
         code = f'{head(1, "sigmoid")}  # loss="binary_crossentropy"'
+    elif decisive == "loss_over_that_of_0":
+        suggested = "mean_squared_error, which takes labels of either sign and 0"
+        code = 'loss="mean_squared_error"'
+    elif decisive == "label_smoothing":
+        suggested = "label_smoothing of 0.1, or none"
+        code = "label_smoothing=0.1  # of the loss"
+    elif decisive == "prediction_outside":
+        suggested = f"{_OUTPUTS[loss]} behind the output, or from_logits=True in the loss"
+        code = f"keras.ops.{_OUTPUTS[loss]}(outputs)  # or from_logits=True"
     elif decisive in ("output_low", "output_units"):
         suggested = _OUTPUTS[loss]
         code = head(units, _OUTPUTS[loss])
@@ -725,15 +734,6 @@ def start_learning(
         training: how the model is trained.
         alone: True if no other rule has found anything.
     """
-    guess = finding.evidence.get("loss_of_a_constant")
-    if training.loss == "mean_squared_error" and guess is not None:
-        wide = float(np.sqrt(guess))
-        narrow = wide < 1.0 / WIDE_TARGETS and history.losses[-1] > WIDE_TARGETS * guess
-        if wide > WIDE_TARGETS or narrow:
-            return [_scale_targets(finding, wide)]
-    far = _far_targets(history)
-    if far is not None:
-        return [_scale_targets(finding, far, "mean")]
     frozen = [x.path for x in history.layers if x.frozen and x.kernel is not None]
     if frozen and alone:
         return [_thaw(finding, path) for path in frozen]
@@ -759,7 +759,7 @@ def start_learning(
     rate = other_rate(finding, training, reason)
     if not alone:
         return [rate]
-    return [*_rectify(finding, history), _look_at_labels(finding, moved), rate]
+    return [*_rectify(finding, history), look_at_labels(reason), rate]
 
 
 def _thaw(finding: Finding, path: str) -> Advice:
@@ -791,8 +791,8 @@ def _is_slow(history: History, training: Training) -> str:
     )
 
 
-def _look_at_labels(finding: Finding, moved: str) -> Advice:
-    """For a network that trains as it should, and learns nothing of these labels."""
+def look_at_labels(why: str) -> Advice:
+    """For a network that learns nothing of these labels, and nothing about it is at fault."""
     return Advice(
         layer="",
         kind="data",
@@ -800,13 +800,13 @@ def _look_at_labels(finding: Finding, moved: str) -> Advice:
         suggested="labels that go with their inputs",
         code="print(x[:5], y[:5])  # does each label belong to its row?",
         reason=(
-            f"{moved}, which is neither too little nor too much. A network that trains like that "
-            "and is no better than always the same prediction is told nothing by its labels: look "
-            "for rows that were shuffled apart, a wrong column, labels of another coding, or "
-            "inputs without what they are to be told by. A few rows that it can learn by heart "
-            "(fit(x[:32], y[:32], epochs=100)) tell that it is not the network."
+            f"{why} A network whose weights move and which is no better than always the same "
+            "prediction may be told nothing by its labels: look for rows that were shuffled apart, "
+            "a wrong column, labels of another coding, or inputs without what they are to be told "
+            "by. A few rows that it can learn by heart (fit(x[:32], y[:32], epochs=100)) tell that "
+            "it is not the network."
         ),
-        codes=(finding.code,),
+        codes=("IW501",),
     )
 
 
@@ -854,8 +854,8 @@ def _rectify(finding: Finding, history: History) -> list[Advice]:
         "A sigmoid's slope is 1/4 at most and its outputs are not centred, so that few layers of "
         "them already learn slowly (LeCun et al. 1998, sec. 4.4)."
     )
-    return [
-        rectify(layer.path, "sigmoid", (finding.code,), reason)
+    found = [
+        layer.path
         for layer in history.layers
         if layer.kernel is not None
         and layer.trunk  # a gate is to stay between 0 and 1
@@ -863,6 +863,9 @@ def _rectify(finding: Finding, history: History) -> list[Advice]:
         and layer.activation is not None
         and layer.activation.name == "sigmoid"
     ]
+    # one of them alone trains well
+    several = found if len(found) > 1 else []
+    return [rectify(path, "sigmoid", (finding.code,), reason) for path in several]
 
 
 def _hold_less_back(finding: Finding, history: History) -> list[Advice]:
@@ -968,22 +971,18 @@ def _within_reach(finding: Finding, history: History) -> list[Advice]:
     if history.output.loss != "mean_squared_error" or Statistic.LABEL_STD not in history.series:
         return []
     wide = float(np.nanmedian(history.series[Statistic.LABEL_STD]))
-    return [_scale_targets(finding, wide)] if wide > WIDE_TARGETS else []
+    return [_scale_targets(finding, wide)] if wide > OUT_OF_SCALE else []
 
 
-def _far_targets(history: History) -> float | None:
-    """Mean of targets that are quantities and lie far from 0 for their spread, else None."""
-    needed = (Statistic.LABEL_MEAN, Statistic.LABEL_STD, Statistic.LABEL_WHOLE_FRACTION)
-    output = history.output
-    if output.numbered or "crossentropy" in output.loss or output.low >= 0.0:
-        return None
-    told = [history.series.get(statistic) for statistic in needed]
-    if any(values is None or np.isnan(values).all() for values in told):
-        return None
-    mean, std, whole = (float(np.nanmedian(values)) for values in told if values is not None)
-    if whole == 1.0 or abs(mean) < WIDE_TARGETS * max(std, 1.0):
-        return None
-    return mean
+def bring_targets_near(finding: Finding, history: History) -> list[Advice]:
+    """For targets that lie far from where outputs begin."""
+    off = off_target(history)
+    if off is None:
+        return []
+    advice = _scale_targets(finding, off[1], off[0])
+    if history.output.low >= 0.0:  # standardised, half of them would be out of its reach
+        advice = replace(advice, suggested="from 0 to 1", code="y = y / y.max()")
+    return [advice]
 
 
 def scale_data(finding: Finding) -> list[Advice]:
@@ -998,7 +997,7 @@ def scale_data(finding: Finding) -> list[Advice]:
 
 def _scale_targets(finding: Finding, wide: float, what: str = "standard deviation") -> Advice:
     why = "outputs begin near 0: the output layer must first grow to that size"
-    if wide < 1.0:
+    if 0.0 < wide < 1.0:
         why = "outputs begin near 1: the output layer must first shrink to that size"
     return Advice(
         layer="",

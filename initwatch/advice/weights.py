@@ -316,6 +316,8 @@ def break_symmetry(paths: Sequence[str], history: History, codes: tuple[str, ...
         return bool(spread[columns[kernel.variable]] <= EQUAL)
 
     for layer in history.layers:
+        if layer.kernel is None and layer.path in paths:
+            out += _of_cells(layer, history, codes)
         if layer.kernel is None or layer.kernel.variable not in columns:
             continue
         # an output may begin at 0; in front of equal layers it lets no gradient through to any,
@@ -336,6 +338,36 @@ def break_symmetry(paths: Sequence[str], history: History, codes: tuple[str, ...
         name = _activation_name(layer)
         now = rms[columns[layer.kernel.variable]]
         out.append(_random(layer.kernel, name, layer.path, now, codes))
+    return out
+
+
+def _of_cells(layer: LayerSpec, history: History, codes: tuple[str, ...]) -> list[Advice]:
+    """What Keras draws for the cells of a recurrent layer, kernel and recurrent kernel."""
+    out = []
+    for variable in history.variables:
+        if not variable.layer.startswith(f"{layer.path}/"):
+            continue
+        recurrent = layer.recurrent_kernel
+        chosen, code = None, ""
+        if recurrent is not None and variable.path == recurrent.variable:
+            chosen, code = orthogonal(recurrent)
+        elif variable.role == "kernel":
+            chosen = keras.initializers.GlorotUniform(seed=seed_of(variable.path))
+            code = 'kernel_initializer="glorot_uniform"'
+        if chosen is not None:
+            out.append(
+                Advice(
+                    layer=layer.path,
+                    kind="initializer",
+                    current="one value for all weights",
+                    suggested=chosen,
+                    code=code,
+                    reason="Random weights part the units of a recurrent layer's gates (Glorot & "
+                    "Bengio 2010; Saxe et al. 2014 for the recurrent kernel).",
+                    codes=codes,
+                    variable=variable.path,
+                )
+            )
     return out
 
 

@@ -76,6 +76,7 @@ def describe_output(observer: Observer, backend: Backend, paths: Mapping[int, st
         high=high,
         loss=facts.name,
         from_logits=facts.from_logits,
+        label_smoothing=facts.smoothing,
         logits_read=backend.logits_of(target.prediction) is not None,
         aligned=hasattr(target.loss, "fn"),
         numbered=bool(is_class_numbers(target.y, target.prediction, facts.name)),

@@ -14,6 +14,7 @@ from initwatch.measurement.layout import FIELDS, Source
 Tensor = Any
 _TINY = 1e-30
 _SUMS_TO_1 = 1e-3
+_ROUNDING = 1e-3  # of float16 near 1
 
 
 def is_class_numbers(y: Tensor, prediction: Tensor, name: str) -> bool | None:
@@ -76,7 +77,8 @@ def compared(
     weights: Tensor | None,
     bar: float | None,
     numbered: bool,
-    adds_up: Tensor | None,
+    shares: Tensor | None,
+    whole: bool,
     sure: bool,
 ) -> Tensor:
     """The fields of ``layout.FIELDS[Source.OUTPUT]`` of one output: float32[fields].
@@ -87,7 +89,8 @@ def compared(
         weights: as ``labels.weights_of`` gives them; None: all labels count alike.
         bar: labels of 0 and 1: what lies above it is a yes; None if that is not known.
         numbered: see ``is_class_numbers``.
-        adds_up: the prediction whose units should add up to 1, None where they need not.
+        shares: the prediction that should be probabilities, None where it need not.
+        whole: those of an example should add up to 1.
         sure: labels and prediction have as many rows; else that is asked of the step.
     """
     p = as_float32(prediction)
@@ -97,10 +100,14 @@ def compared(
         # a loss of the user's own may take axes away itself
         crossed = not sure or len(y.shape) != len(prediction.shape)
         found = _of_classes(y, p, weights) if numbered else _of_numbers(y, p, weights, bar, crossed)
-        off = -ops.ones((), "float32")
-        if adds_up is not None:
-            off = ops.mean(ops.abs(ops.sum(as_float32(adds_up), axis=-1) - 1.0))
-        return ops.stack([*found, off])
+        off = outside = -ops.ones((), "float32")
+        if shares is not None:
+            values = as_float32(shares)
+            if whole:
+                off = ops.mean(ops.abs(ops.sum(values, axis=-1) - 1.0))
+            beyond = ops.abs(values - 0.5) > 0.5 + _ROUNDING
+            outside = ops.mean(ops.cast(beyond, "float32"))
+        return ops.stack([*found, off, outside])
 
     if sure:
         return fields()

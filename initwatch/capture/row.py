@@ -339,13 +339,15 @@ class _Told:
             bar = 0.0 if self._from_logits or not bounded else 0.5
         elif facts.name in ("hinge", "squared_hinge"):
             bar = 0.0
-        adds_up = None
-        if facts.name.startswith(("categorical", "sparse_categorical")) and not facts.from_logits:
+        shares = None
+        whole = facts.name.startswith(("categorical", "sparse_categorical"))
+        if (whole or facts.name.startswith("binary")) and not facts.from_logits:
             fused = self._backend.may_be_fused(target.prediction)
-            adds_up = None if fused else self._backend.apart(target.prediction)
+            shares = None if fused else self._backend.apart(target.prediction)
         read = self._backend.apart(self._read)
-        sure = bool(facts.name)
-        return predictions.compared(target.y, read, self.weights, bar, numbered, adds_up, sure)
+        return predictions.compared(
+            target.y, read, self.weights, bar, numbered, shares, whole, sure=bool(facts.name)
+        )
 
 
 def _add_applied(

@@ -189,7 +189,7 @@ def is_harmed(history: History) -> bool:
     if is_lost(history) or below_zero(history):
         return True
     course = course_of(history)
-    if ends_above(history, course):
+    if ends_above(history, course) or ends_poorly(history, course):
         return True
     if course is None or not course.hurt:
         return False
@@ -204,7 +204,9 @@ def is_lost(history: History) -> bool:
 
 def is_hurt(history: History, course: Course | None) -> bool:
     """True if the loss is lost, or its course, as far as it is known, is that of a run in harm."""
-    if is_lost(history) or below_zero(history) or ends_above(history, course):
+    if is_lost(history) or below_zero(history):
+        return True
+    if ends_above(history, course) or ends_poorly(history, course):
         return True
     return course is not None and course.hurt
 
@@ -219,6 +221,22 @@ def ends_above(history: History, course: Course | None) -> bool:
     return course.share >= FAR_ABOVE and not (
         course.errors is not None and course.errors < FEW_ERRORS
     )
+
+
+def ends_poorly(history: History, course: Course | None) -> bool:
+    """True if a fit of 100 steps or more ends with most of the baseline's error left.
+
+    By itself that is no fault: it may need more steps. Beside one it is what the fault has done.
+    """
+    if course is None or not history.over or course.steps < LONG or course.learns_well:
+        return False
+    left = [x for x in (course.share, course.errors) if x is not None]
+    skill = course.skill
+    if not left and skill is not None:
+        # a loss that asks for another scale than the labels' is served by what goes with them
+        told = skill.agreement if np.isfinite(skill.agreement) else 0.0
+        left = [min(skill.share, 1.0 - max(told, 0.0))]
+    return bool(left) and min(left) >= FEW_ERRORS
 
 
 def below_zero(history: History) -> bool:

@@ -44,7 +44,8 @@ class Source(StrEnum):
 # Those of an output are means, ``count`` the labels they are of: ``error`` and ``baseline`` are of
 # the prediction and of the best constant one, ``aligned`` and ``across`` squared errors of labels
 # with and without the axis that the prediction has and they lack, ``off`` how far a row is from
-# adding up to 1 (-1 where it need not).
+# adding up to 1 (-1 where it need not), ``outside`` the share of predictions beyond 0 to 1 (-1
+# where they may be).
 MOMENTS = ("size", "scale", "sum", "square", "zeros", "non_finite")
 ENDS = ("high", "low")
 FIELDS: dict[Source, tuple[str, ...]] = {
@@ -58,7 +59,7 @@ FIELDS: dict[Source, tuple[str, ...]] = {
     Source.LABEL: (*MOMENTS, *ENDS, "whole", "excess"),
     Source.OUTPUT: (
         *("count", "error", "baseline", "covariance", "variance", "target_variance", "square"),
-        *("aligned", "across", "off"),
+        *("aligned", "across", "off", "outside"),
     ),
     Source.DESCENT: ("against", "signs"),
 }

@@ -50,6 +50,7 @@ _OF_OUTPUTS = {
     "aligned": Statistic.ALIGNED_ERROR,
     "across": Statistic.CROSSED_ERROR,
     "off": Statistic.PREDICTION_SUM_OFF,
+    "outside": Statistic.PREDICTION_OUTSIDE,
 }
 
 

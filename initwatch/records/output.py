@@ -29,6 +29,7 @@ class Output:
         label_units: size of the labels' last axis, 1 where they have an axis less than the
             prediction; 0 if unknown.
         label_rank, rank: number of axes of labels and prediction, 0 if unknown.
+        label_smoothing: share of each label that the loss spreads over all classes.
         softmaxes: how many softmaxes stand one behind the other at the end.
     """
 
@@ -51,3 +52,4 @@ class Output:
     rank: int = 0
     softmaxes: int = 0
     label_units: int = 0
+    label_smoothing: float = 0.0

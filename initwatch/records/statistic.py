@@ -70,6 +70,7 @@ class Statistic(StrEnum):
     ALIGNED_ERROR = "aligned_error"
     CROSSED_ERROR = "crossed_error"
     PREDICTION_SUM_OFF = "prediction_sum_off"
+    PREDICTION_OUTSIDE = "prediction_outside"
     LOSS = "loss"
     TRIVIAL_LOSS = "trivial_loss"
     PENALTY = "penalty"
@@ -189,6 +190,10 @@ DEFINITIONS: dict[Statistic, tuple[Subject, str]] = {
     Statistic.PREDICTION_SUM_OFF: (
         _O,
         "mean distance of the sum of a row of predicted probabilities from 1",
+    ),
+    Statistic.PREDICTION_OUTSIDE: (
+        _O,
+        "share of the predictions that are not between 0 and 1, under a loss of probabilities",
     ),
     Statistic.LOSS: (_S, "the step's own loss (not the running mean)"),
     Statistic.TRIVIAL_LOSS: (_S, "loss of the best constant prediction for the step's labels"),

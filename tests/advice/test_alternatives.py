@@ -151,7 +151,7 @@ def rated(monkeypatch, losses, codes=("IW501",), present=1e-3):
     # the line has what else the optimizer was given
     line = "keras.optimizers.SGD(learning_rate=0.0001, momentum=0.9)"
     advice = dataclasses.replace(advice, code=line)
-    (item,) = Alternatives(model, Planned(loss_of)).measured([advice], history)
+    *_, item = Alternatives(model, Planned(loss_of)).measured([advice], history)
     assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == np.float32(present)
     return item
 
@@ -210,6 +210,18 @@ def test_what_helps_comes_first_and_what_does_not_last():
     found = Alternatives(small_model(), lab).measured(advice, measured_steps(2.3))
     assert [item.kind for item in found] == ["activation", "clipping", "input_scale"]
     assert found[2].measured[AFTER] == 2.2
+
+
+def test_where_nothing_that_was_tried_helps_a_stalled_loss_the_data_come_first():
+    lab = Planned(lambda change: 2.2)
+    found = Alternatives(small_model(), lab).measured([advised("input_scale", "")], SOUND)
+    assert [item.kind for item in found] == ["data", "input_scale"]
+    assert found[0].reason.startswith("Nothing that was tried helps.")
+    # of another finding it is not asked
+    other = advised("input_scale", "", codes=("IW202",))
+    assert [x.kind for x in Alternatives(small_model(), lab).measured([other], SOUND)] == [
+        "input_scale"
+    ]
 
 
 def test_what_does_not_fit_is_answered_before_what_lowers_its_loss():

@@ -10,13 +10,13 @@ from initwatch.measurement.layout import FIELDS, Source
 NAMES = FIELDS[Source.OUTPUT]
 
 
-def compared(y, p, weights=None, bar=None, adds_up=None, sure=True, name=""):
+def compared(y, p, weights=None, bar=None, shares=None, whole=True, sure=True, name=""):
     """The fields by name."""
     given = [None if a is None else keras.ops.convert_to_tensor(a) for a in (y, p, weights)]
     numbered = predictions.is_class_numbers(*given[:2], name)
     assert numbered is not None
-    adds_up = None if adds_up is None else keras.ops.convert_to_tensor(adds_up)
-    found = predictions.compared(*given, bar, numbered, adds_up, sure)
+    shares = None if shares is None else keras.ops.convert_to_tensor(shares)
+    found = predictions.compared(*given, bar, numbered, shares, whole, sure)
     return dict(zip(NAMES, keras.ops.convert_to_numpy(found).astype(float), strict=True))
 
 
@@ -178,11 +178,24 @@ def test_class_numbers_as_a_column_of_images_and_out_of_range():
 
 def test_what_a_softmax_puts_out_adds_up():
     share = np.exp(NUMBERS) / np.exp(NUMBERS).sum(axis=1, keepdims=True)
-    assert compared(CLASSES, NUMBERS, adds_up=share)["off"] == pytest.approx(0.0, abs=1e-6)
+    assert compared(CLASSES, NUMBERS, shares=share)["off"] == pytest.approx(0.0, abs=1e-6)
     over_rows = np.exp(NUMBERS) / np.exp(NUMBERS).sum(axis=0)
-    off = compared(CLASSES, NUMBERS, adds_up=over_rows.astype("float32"))["off"]
+    off = compared(CLASSES, NUMBERS, shares=over_rows.astype("float32"))["off"]
     assert off == pytest.approx(np.mean(np.abs(over_rows.sum(axis=1) - 1.0)), rel=1e-4)
     assert off > 0.5
+    assert compared(CLASSES, NUMBERS, shares=share, whole=False)["off"] == -1.0
+    assert compared(CLASSES, NUMBERS)["off"] == -1.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_predictions_beyond_0_to_1_are_counted_where_they_are_to_be_probabilities(dtype):
+    share = 0.5 + 0.5 * np.tanh(50.0 * NUMBERS)  # exactly 0 and 1 among them
+    assert compared(CLASSES, NUMBERS, shares=share.astype(dtype))["outside"] == 0.0
+    beyond = np.mean((NUMBERS < 0.0) | (NUMBERS > 1.0))
+    found = compared(CLASSES, NUMBERS, shares=NUMBERS.astype(dtype))["outside"]
+    assert found == pytest.approx(beyond, abs=0.02)
+    assert beyond > 0.3
+    assert compared(CLASSES, NUMBERS)["outside"] == -1.0
 
 
 # ---------------------------------------------------------------------- what can be compared
@@ -253,7 +266,7 @@ def test_rows_that_are_not_the_labels_are_not_compared():
     """Two views of each example: what the model returns is of another number of rows."""
     y = keras.ops.convert_to_tensor(CLASSES[:20])
     p = keras.ops.convert_to_tensor(NUMBERS)
-    found = predictions.compared(y, p, None, None, True, None, False)
+    found = predictions.compared(y, p, None, None, True, None, False, sure=False)
     assert np.isnan(keras.ops.convert_to_numpy(found)).all()
     assert np.isnan(keras.ops.convert_to_numpy(predictions.nothing())).all()
     assert compared(CLASSES, NUMBERS, sure=False) == pytest.approx(

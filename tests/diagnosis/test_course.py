@@ -133,12 +133,28 @@ def test_a_fit_that_ends_far_above_the_baseline_was_harmed_though_it_fell():
     assert not is_harmed(of_losses(falling))
     assert is_harmed(of_losses(falling, over=True))
     assert is_hurt(of_losses(falling, over=True), course_of(of_losses(falling, over=True)))
-    # too short to say, or near it
+    # too short to say
     assert not is_harmed(of_losses(np.linspace(6.0, 4.0, 90), over=True))
-    assert not is_harmed(of_losses(np.linspace(6.0, 2.5, 120), over=True))
     # a loss of one's own, by its predictions
     assert is_harmed(predicted(0.0, falling, over=True))
     assert not is_harmed(predicted(0.9, falling, over=True))
+
+
+@pytest.mark.parametrize(("level", "poor"), [(0.95, True), (0.75, True), (0.65, False)])
+def test_a_fit_that_ends_with_most_of_the_error_left_has_been_harmed_by_a_fault(level, poor):
+    falling = np.append(np.linspace(2.0, level, 340), np.full(60, level)) * GUESS
+    assert not is_harmed(of_losses(falling))
+    assert is_harmed(of_losses(falling, over=True)) is poor
+    assert not is_harmed(of_losses(falling[-90:], over=True))
+    # of classes, by what is predicted wrong too
+    errors = {"error_shares": np.full(400, 0.3)}
+    assert not is_harmed(of_losses(falling, over=True, **errors))
+
+
+@pytest.mark.parametrize(("fits", "poor"), [(0.1, True), (0.9, False)])
+def test_under_a_loss_of_ones_own_what_goes_with_the_labels_is_no_poor_end(fits, poor):
+    falling = np.linspace(5.0, 1.0, 400)
+    assert is_harmed(predicted(fits, falling, over=True)) is poor
 
 
 def test_half_of_the_errors_is_learned_whatever_the_loss_is():

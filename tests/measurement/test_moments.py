@@ -304,6 +304,7 @@ def test_an_outputs_fields_are_its_statistics_whatever_the_loss_scale():
         "aligned": Statistic.ALIGNED_ERROR,
         "across": Statistic.CROSSED_ERROR,
         "off": Statistic.PREDICTION_SUM_OFF,
+        "outside": Statistic.PREDICTION_OUTSIDE,
     }
     assert set(names) == set(fields)
     for i, field in enumerate(fields):

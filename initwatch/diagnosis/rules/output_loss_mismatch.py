@@ -8,11 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import LONG, course_of, is_hurt
+from initwatch.diagnosis.course import LONG, NO_BETTER, course_of, is_hurt
 from initwatch.diagnosis.rule import Threshold, threshold
+from initwatch.diagnosis.targets import OUT_OF_SCALE, off_target
 from initwatch.records import Finding, History, Output, Statistic
 from initwatch.records.finding import Severity
 
+ALL = 100.0  # percent: what always predicting 0 is off by
 _PROBABILITIES = frozenset({"sigmoid", "softmax", "hard_sigmoid"})
 _CATEGORICAL = frozenset({"categorical_crossentropy", "sparse_categorical_crossentropy"})
 _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
@@ -84,7 +86,12 @@ class OutputLossMismatch:
     symptom: ClassVar[str] = "output_loss_mismatch"
     summary: ClassVar[str] = "output layer, loss and labels that do not fit each other"
     uses: ClassVar[frozenset[Statistic]] = frozenset(
-        {Statistic.ALIGNED_ERROR, Statistic.CROSSED_ERROR, Statistic.PREDICTION_SUM_OFF}
+        {
+            Statistic.ALIGNED_ERROR,
+            Statistic.CROSSED_ERROR,
+            Statistic.PREDICTION_SUM_OFF,
+            Statistic.PREDICTION_OUTSIDE,
+        }
     )
     needs: ClassVar[frozenset[Statistic]] = frozenset(
         {
@@ -143,7 +150,18 @@ class OutputLossMismatch:
     adds_up: Threshold = threshold(
         0.1, unit="|sum of a row - 1|", source="float16 softmax over 1000 classes: 0.01"
     )
+    smoothed: Threshold = threshold(
+        0.5,
+        unit="label_smoothing",
+        source="0.1 is customary (Szegedy et al. 2016, sec. 7); of more, most of a label is gone",
+    )
+    outside: Threshold = threshold(
+        0.01,
+        unit="share of predictions beyond 0 to 1",
+        source="probabilities are there by a thousandth at most, in float16 too",
+    )
     several_classes: int = 3  # units
+    newest: int = 20  # losses
     long: int = LONG
     min_rows: int = 2
 
@@ -207,6 +225,17 @@ class OutputLossMismatch:
         yield from self._across(output, history)
         yield from self._illegal_labels(output, low, high, history)
         yield from self._spread_out(output, low, high, history)
+        if output.label_smoothing > self.smoothed:
+            yield _Fault(
+                "error" if output.label_smoothing >= 1.0 else "info",
+                "error",
+                "label_smoothing",
+                output.label_smoothing,
+                self.smoothed,
+                f"label_smoothing={output.label_smoothing:g} leaves "
+                f"{max(1.0 - output.label_smoothing, 0.0):.0%} of each label: the rest is the same "
+                "for all examples.",
+            )
         if loss in _BINARY | _CATEGORICAL:
             yield from self._one_label(low, history)
         if loss in _CATEGORICAL and units == 1 and name != "softmax":
@@ -417,9 +446,27 @@ class OutputLossMismatch:
             "be told apart.",
         )
 
+    @staticmethod
+    def _outside(history: History) -> float:
+        """Median share of the predictions that are no probabilities."""
+        shares = history.series.get(Statistic.PREDICTION_OUTSIDE)
+        known = shares[:, 0][np.isfinite(shares[:, 0])] if shares is not None else np.zeros(0)
+        return float(np.median(known)) if len(known) else 0.0
+
     def _no_probability(self, output: Output, history: History) -> Iterator[_Fault]:
         name, loss = output.activation, output.loss
         if not name:
+            share = self._outside(history)
+            if share > self.outside:
+                yield _Fault(
+                    "warning",
+                    "error",
+                    "prediction_outside",
+                    share,
+                    self.outside,
+                    f"{loss} takes probabilities, and {share:.0%} of the predictions are not "
+                    "between 0 and 1: they are cut off there and have no gradient.",
+                )
             return
         if name not in _PROBABILITIES:
             yield _Fault(
@@ -464,6 +511,20 @@ class OutputLossMismatch:
     def _regression(
         self, output: Output, low: float, high: float, history: History
     ) -> Iterator[_Fault]:
+        if output.loss == "mean_absolute_percentage_error" and low < 0.0 < high:
+            newest = history.losses[-self.newest :]
+            left = float(np.median(newest)) / ALL if len(newest) else 0.0
+            told = len(history.losses) >= self.newest and left >= NO_BETTER
+            yield _Fault(
+                "warning" if told else "info",
+                "error",
+                "loss_over_that_of_0",
+                left,
+                NO_BETTER,
+                f"{output.loss} divides by the labels, which go from {low:.4g} to {high:.4g}: "
+                "those near 0 outweigh all others, and the loss of always predicting 0 is 100"
+                + (f"; it is {left * ALL:.3g}." if told else "."),
+            )
         beyond = history.series[Statistic.LABEL_OUT_OF_REACH][:, 0]
         variance = np.square(history.series[Statistic.LABEL_STD][:, 0])
         known = variance > 0.0
@@ -482,6 +543,18 @@ class OutputLossMismatch:
                     f"The labels go from {low:.4g} to {high:.4g}, and {output.activation} ends at "
                     f"{output.low:.4g} and {output.high:.4g}.",
                 )
+        off = off_target(history)
+        if off is not None:
+            name, size = off
+            yield _Fault(
+                "info",
+                "warning",
+                "target_off",
+                size,
+                OUT_OF_SCALE,
+                f"The targets' {name} is {size:.3g}, and outputs begin near 0 and of a size near "
+                "1: training goes into that difference first.",
+            )
         two = np.all(history.series[Statistic.LABEL_WHOLE_FRACTION] == 1.0)
         probabilities = output.activation in _PROBABILITIES and bool(output.loss)
         if two and (low, high) == (0.0, 1.0) and probabilities:

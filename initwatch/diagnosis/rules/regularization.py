@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from initwatch.diagnosis.course import Course, course_of, solved
+from initwatch.diagnosis.course import Course, course_of, ends_poorly, solved
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -66,7 +66,7 @@ class Regularization:
         course = course_of(history)
         if course is None or course.steps < self.min_steps or solved(history, self.window):
             return
-        if not course.no_better or not course.finite:
+        if not (course.no_better or ends_poorly(history, course)) or not course.finite:
             return
         yield from self._cut_down(history, course)
         penalties = np.nan_to_num(history.last(Statistic.PENALTY, self.window)[:, 0])

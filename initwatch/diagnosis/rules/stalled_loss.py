@@ -163,6 +163,9 @@ class StalledLoss:
         """True if the newer half of a fit does not fall any more, at the baseline."""
         if course.creeps or course.share is None or course.share < self.at_guess:
             return False
+        return self._newer_half_rests(history)
+
+    def _newer_half_rests(self, history: History) -> bool:
         newer = self._newer_losses(history)
         return len(newer) >= self.min_points and not self._falls(trend_of(newer))
 
@@ -176,7 +179,8 @@ class StalledLoss:
         """For an output that is predicted no better than by a constant, whatever the loss does."""
         if course.guess is not None and history.output.loss:
             return None
-        if course.steps < self.long and not ends_above(history, course):
+        rests = not course.creeps and self._newer_half_rests(history)
+        if course.steps < self.long and not (rests or ends_above(history, course)):
             return None
         lost = [skill for skill in skills_of(history) if skill.at_baseline]
         if not lost:

@@ -60,6 +60,7 @@ def ending(activation, units, loss, labels, *, low=-np.inf, high=np.inf, logits=
 HALF = [0, 1] * 8
 ONE_HOT = np.eye(4)
 WIDE = np.linspace(3.0, 103.0, 50)
+NEAR = WIDE / 10.0
 
 FITS = {
     "sigmoid, binary": ending("sigmoid", 1, BINARY, HALF, low=0, high=1),
@@ -70,8 +71,8 @@ FITS = {
     "logits, numbers": ending("linear", 4, SPARSE, [0, 1, 2, 3], logits=True),
     "only some classes": ending("softmax", 4, SPARSE, [2, 2, 2]),
     "multi-label": ending("sigmoid", 4, BINARY, [[1, 1, 0, 0]], low=0, high=1),
-    "regression": ending("linear", 1, SQUARED, WIDE),
-    "positive regression": ending("relu", 1, SQUARED, WIDE, low=0),
+    "regression": ending("linear", 1, SQUARED, NEAR),
+    "positive regression": ending("relu", 1, SQUARED, NEAR, low=0),
     "unknown activation": ending("", 3, CATEGORICAL, np.eye(3)),
     "unknown loss": ending("relu", 1, "", HALF),
     "unknown loss of class numbers": ending("softmax", 4, "", [0, 1, 2, 3], low=0, high=1),
@@ -142,6 +143,10 @@ def test_what_often_works_is_only_mentioned_until_nothing_is_learned(name):
 
 def test_labels_that_are_not_numbers_are_another_rules():
     assert finding_of(RULE, ending("sigmoid", 1, BINARY, [0.0, np.nan, 1.0])) is None
+
+
+def with_output(history, **changes):
+    return dataclasses.replace(history, output=dataclasses.replace(history.output, **changes))
 
 
 def test_a_single_row_is_waited_out():
@@ -455,3 +460,63 @@ def test_logits_that_cannot_be_negative_are_mentioned(activation):
     assert finding_of(RULE, with_losses(history, 2.3 + NOISE, 2.3)).severity == "warning"
     linear = ending("linear", 4, SPARSE, [0, 1, 2, 3], logits=True)
     assert finding_of(RULE, with_losses(linear, 2.3 + NOISE, 2.3)) is None
+
+
+def test_labels_of_which_smoothing_leaves_nothing():
+    smoothed = {
+        share: with_output(FITS["softmax, one-hot"], label_smoothing=share)
+        for share in (0.1, 0.6, 1.0)
+    }
+    assert finding_of(RULE, smoothed[0.1]) is None
+    assert finding_of(RULE, smoothed[0.6]).severity == "info"
+    assert finding_of(RULE, with_losses(smoothed[0.6], 2.3 + NOISE, 2.3)).severity == "error"
+    assert finding_of(RULE, smoothed[1.0]).severity == "error"
+    assert finding_of(RULE, smoothed[1.0]).evidence["label_smoothing"] == 1.0
+
+
+@pytest.mark.parametrize("loss", [BINARY, SPARSE])
+def test_outputs_of_an_unknown_kind_that_are_no_probabilities(loss):
+    def outside(share, activation="", logits=False):
+        history = ending(activation, 4, loss, [0, 1, 2, 3], logits=logits)
+        if loss == BINARY:
+            history = ending(activation, 1, loss, HALF, logits=logits)
+        return with_series(history, {Statistic.PREDICTION_OUTSIDE: [[share]] * 3})
+
+    finding = finding_of(RULE, outside(0.4))
+    assert finding.severity == "warning"
+    assert finding.evidence["prediction_outside"] == pytest.approx(0.4)
+    assert "40%" in finding.message
+    assert finding_of(RULE, with_losses(outside(0.4), 2.3 + NOISE, 2.3)).severity == "error"
+    for fine in (outside(0.0), outside(-1.0, logits=True), outside(np.nan)):
+        assert finding_of(RULE, fine) is None
+
+
+@pytest.mark.parametrize(
+    "labels", [WIDE, NEAR + 1000.0, 1e-3 * NEAR], ids=["wide", "far", "narrow"]
+)
+def test_targets_out_of_scale_are_mentioned_and_a_warning_if_little_is_learned(labels):
+    history = ending("linear", 1, SQUARED, labels)
+    variance = float(np.var(labels))
+
+    def over(*losses):
+        given = with_losses(history, np.array(losses) * max(variance, 1.0), variance)
+        return dataclasses.replace(given, over=True)
+
+    def fallen_to(share):
+        return over(*np.linspace(9.0, 1.0, 50), *np.full(150, share * min(variance, 1.0)))
+
+    assert finding_of(RULE, fallen_to(0.05)).severity == "info"
+    finding = finding_of(RULE, fallen_to(0.8))
+    assert finding.severity == "warning"
+    assert "target_off" in finding.evidence
+
+
+def test_percentages_of_labels_around_0_that_are_no_better_than_0():
+    loss = "mean_absolute_percentage_error"
+    around = ending("linear", 1, loss, np.linspace(-2.0, 2.0, 50))
+    assert finding_of(RULE, around).severity == "info"
+    assert finding_of(RULE, with_losses(around, np.linspace(300.0, 20.0, 100))).severity == "info"
+    finding = finding_of(RULE, with_losses(around, np.linspace(300.0, 99.0, 100)))
+    assert finding.severity == "warning"
+    assert finding.evidence["loss_over_that_of_0"] == pytest.approx(1.2, abs=0.1)
+    assert finding_of(RULE, ending("linear", 1, loss, WIDE)) is None

@@ -279,6 +279,13 @@ def test_what_falls_and_predicts_nothing_is_told_at_the_end():
     assert finding_of(RULE, own(falling, 0.9, over=True)) is None
 
 
+def test_a_short_fit_that_has_come_to_rest_and_predicts_nothing_is_told():
+    """Below the baseline's limit for short fits, and nothing more is to come."""
+    rested = np.append(np.linspace(9.0, 1.0, 60), 1.0 + 0.01 * np.cos(np.arange(140)))
+    assert finding_of(RULE, own(rested, None, over=True)).severity == "warning"
+    assert finding_of(RULE, own(rested, 0.9, over=True)) is None
+
+
 def test_a_prediction_that_is_the_same_for_every_example_is_called_so():
     finding = finding_of(RULE, own(np.linspace(9.0, 1.0, 400), None, over=True))
     assert "the predictions are the same for every example" in finding.message
