@@ -15,6 +15,7 @@ from initwatch.diagnosis.initial_weights import (
     ONE_SIDED,
     equal_at_first,
     one_sided,
+    one_sided_embeddings,
     oversized,
 )
 from initwatch.diagnosis.stack import PlainStack, plain_stack
@@ -393,16 +394,20 @@ def resize(history: History, codes: tuple[str, ...]) -> list[Advice]:
             )
             figures = {k: v for k, v in advice.predicted.items() if k.startswith("sigma_w2")}
             out.append(replace(advice, reason=reason, predicted=figures))
-    for variable in history.variables:
-        if variable.role == "embeddings" and variable.path in large:
+    alike = {variable.path for variable in one_sided_embeddings(history)}
+    for i, variable in enumerate(history.variables):
+        if variable.role == "embeddings" and variable.path in large.keys() | alike:
             out.append(
                 Advice(
                     layer=variable.layer,
                     kind="initializer",
-                    current=f"vectors of RMS {large[variable.path].factor:.3g}",
+                    current=f"vectors of RMS {rms[i]:.3g}",
                     suggested=keras.initializers.RandomUniform(seed=seed_of(variable.path)),
                     code='embeddings_initializer="uniform"',
-                    reason=f"{large[variable.path].text}.",
+                    reason=f"{large[variable.path].text}."
+                    if variable.path in large
+                    else f"All vectors of {variable.layer} begin alike: what tells entries apart "
+                    "is what the initializer draws around 0.",
                     codes=codes,
                     variable=variable.path,
                 )

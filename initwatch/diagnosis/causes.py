@@ -24,7 +24,7 @@ LEADS_TO: dict[str, frozenset[str]] = {
     "IW602": frozenset("IW201 IW203 IW204 IW401 IW501 IW502 IW503".split()),
     "IW601": _WEIGHTS,
     "IW101": _WEIGHTS,
-    "IW102": _WEIGHTS,
+    "IW102": _WEIGHTS | {"IW106"},
     "IW106": _WEIGHTS,
     "IW105": frozenset("IW202 IW203 IW301 IW302 IW402 IW501 IW502 IW503".split()),
     "IW405": frozenset("IW401 IW403 IW204 IW501".split()),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from initwatch.records import History, Kernel, LayerSpec, Statistic
+from initwatch.records import History, Kernel, LayerSpec, Statistic, VariableSpec
 from initwatch.theory.choice import TEXTBOOK, sigma_w2
 
 # Largest difference between units / largest weight: in float32 equal units drift apart by rounding,
@@ -98,11 +98,36 @@ def one_sided(history: History) -> list[tuple[LayerSpec, Kernel, float]]:
     for layer in history.layers:
         for kernel in layer.kernels:
             column = columns.get(kernel.variable)
-            if column is None or not std[column] > 0.0 or kernel is layer.recurrent_kernel:
+            if column is None or kernel is layer.recurrent_kernel:
                 continue
-            share = abs(float(mean[column])) * np.sqrt(kernel.fan_in) / float(std[column])
-            out.append((layer, kernel, float(share)))
+            share = _common_over_own(mean[column], std[column]) * np.sqrt(kernel.fan_in)
+            if not np.isnan(share):
+                out.append((layer, kernel, float(share)))
     return out
+
+
+def one_sided_embeddings(history: History) -> list[VariableSpec]:
+    """Embeddings whose vectors begin so alike that entries are hardly told apart."""
+    if Statistic.WEIGHT_MEAN not in history.series or Statistic.WEIGHT_STD not in history.series:
+        return []
+    mean, std = (
+        history.first(statistic, 1)[0]
+        for statistic in (Statistic.WEIGHT_MEAN, Statistic.WEIGHT_STD)
+    )
+    return [
+        variable
+        for i, variable in enumerate(history.variables)
+        if variable.role == "embeddings" and _common_over_own(mean[i], std[i]) > ONE_SIDED
+    ]
+
+
+def _common_over_own(mean: float, std: float) -> float:
+    """|mean| / std; infinite for a constant, NaN for zeros."""
+    size = abs(float(mean))
+    # what float32 leaves of the standard deviation of a constant
+    if std <= EQUAL * size:
+        return np.inf if size > 0.0 else np.nan
+    return size / float(std)
 
 
 def equal_at_first(history: History) -> list[str]:

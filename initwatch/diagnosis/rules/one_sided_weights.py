@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from initwatch.diagnosis.initial_weights import ONE_SIDED, one_sided, suitable_rms
+from initwatch.diagnosis.initial_weights import (
+    ONE_SIDED,
+    one_sided,
+    one_sided_embeddings,
+    suitable_rms,
+)
 from initwatch.diagnosis.rule import Threshold, threshold
 from initwatch.records import Finding, History, Statistic
 
@@ -25,10 +30,11 @@ class OneSidedWeights:
     How it is measured:
         |mean(w)| x sqrt(fan_in) / std(w) at the first step: of inputs that are all positive, as
         pixels and the outputs of ReLU are, the sum that all units have in common over what each
-        has of its own. It is a warning once the run is seen to be harmed.
+        has of its own. Of embeddings |mean| / std, by which entries are told apart. It is a
+        warning once the run is seen to be harmed.
     What it does not flag:
-        Kernels that are the same in every unit (see symmetric_units); a layer of a single unit;
-        recurrent kernels; a kernel in front of a normalisation; layers of a run that learns.
+        Kernels of zeros (see symmetric_units); a layer of a single unit; recurrent kernels; a
+        kernel in front of a normalisation; layers of a run that learns.
 
     References:
         LeCun et al. 1998, sec. 4.6 (weights of mean 0); Glorot & Bengio 2010, sec. 4.2.
@@ -64,6 +70,7 @@ class OneSidedWeights:
             and kernel.shape[-1] >= self.min_units
         ]
         if not found:
+            yield from self._of_embeddings(history)
             return
         layer, kernel, share = max(found, key=lambda entry: entry[2])
         column = history.variable_index(kernel.variable)
@@ -88,5 +95,31 @@ class OneSidedWeights:
                 f"deviation {std:.2g}; 0 and {suitable:.2g} suit it). All of its units "
                 "add up their inputs nearly alike, so little of what tells examples apart gets "
                 "through."
+            ),
+        )
+
+    def _of_embeddings(self, history: History) -> Iterator[Finding]:
+        found = one_sided_embeddings(history)
+        if not found:
+            return
+        first = found[0]
+        column = history.variable_index(first.path)
+        mean = float(history.first(Statistic.WEIGHT_MEAN, 1)[0, column])
+        std = float(history.first(Statistic.WEIGHT_STD, 1)[0, column])
+        yield Finding(
+            code=self.code,
+            symptom=self.symptom,
+            severity="warning",
+            layers=[variable.layer for variable in found],
+            step=history.step,
+            evidence={
+                "common_over_own": abs(mean) / std if std > 0.0 else float("inf"),
+                "common_over_own_limit": self.max_share,
+                "weight_mean": mean,
+                "weight_std": std,
+            },
+            message=(
+                f"The vectors of {first.layer} all start near {mean:.2g} (standard deviation "
+                f"{std:.2g}): one entry looks like any other to the layers behind."
             ),
         )

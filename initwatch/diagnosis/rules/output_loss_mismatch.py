@@ -393,7 +393,7 @@ class OutputLossMismatch:
             if abs(total - 1.0) > self.one_hot_sum:
                 # rows that are all 0, such as padding, are another matter
                 scaled = total < self.scaled and high < 0.5
-                inverted = abs(total - (units - 1.0)) < self.one_hot_sum and units > 3
+                inverted = abs(total - (units - 1.0)) < self.one_hot_sum and units > 2
                 wrong = scaled or inverted
                 yield _Fault(
                     "warning" if wrong else "info",

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from initwatch.advice.weights import resize
 from initwatch.diagnosis.rules.one_sided_weights import OneSidedWeights
-from initwatch.records import Statistic
-from tests.diagnosis.histories import finding_of, mlp_history, with_layers
+from initwatch.records import Statistic, VariableSpec
+from tests.diagnosis.histories import finding_of, mlp_history, with_layers, with_series
 
 RULE = OneSidedWeights()
 
@@ -67,13 +68,44 @@ def test_the_first_step_is_asked():
     assert finding_of(RULE, dataclasses.replace(SICK, steps=SICK.steps[:1], series=first))
 
 
-def test_units_that_are_all_the_same_are_another_rules():
-    def constant(kernels, biases):
-        kernels[1][:] = 0.5
+@pytest.mark.parametrize(("value", "found"), [(0.5, True), (-0.01, True), (0.0, False)])
+def test_a_constant_is_all_in_common_and_zeros_are_nothing(value, found):
+    """Also where a random layer behind them parts the units in the first update."""
 
-    history = mlp_history(3, edit=constant)
-    assert history.series[Statistic.WEIGHT_STD][0, 2] == 0.0
-    assert finding_of(RULE, history) is None
+    def constant(kernels, biases):
+        kernels[1][:] = value
+
+    finding = finding_of(RULE, mlp_history(3, edit=constant))
+    assert (finding is not None) is found
+    if found:
+        assert finding.layers == ["dense_1"]
+        assert finding.evidence["common_over_own"] == np.inf
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "found"),
+    [(1.0, 0.0, True), (0.5, 0.05, True), (0.5, 0.29, False), (0.0, 0.03, False), (0.0, 0.0, 0)],
+)
+def test_embeddings_that_begin_alike(mean, std, found):
+    """U(0, 1), 0.5 with a deviation of 0.29, tells entries apart."""
+    history = mlp_history(3)
+    words = VariableSpec("words/embeddings", "words", "embeddings", 4096)
+    told = {Statistic.WEIGHT_MEAN: mean, Statistic.WEIGHT_STD: std}
+    wider = {
+        s: np.append(rows, np.full((len(rows), 1), told.get(s, 0.1)), axis=1)
+        for s, rows in history.series.items()
+        if rows.shape[1] == len(history.variables)
+    }
+    history = dataclasses.replace(
+        with_series(history, wider), variables=(*history.variables, words)
+    )
+    finding = finding_of(RULE, history)
+    assert (finding is not None) == bool(found)
+    if found:
+        assert finding.layers == ["words"]
+        (advice,) = resize(history, ("IW106",))
+        assert advice.code == 'embeddings_initializer="uniform"'
+        assert "begin alike" in advice.reason
 
 
 def test_small_matrices_scatter():
