@@ -129,6 +129,12 @@ def advise(findings: Sequence[Finding], history: History, training: Training) ->
     if signal:
         answers = signal | (codes & CONSEQUENCES)
         chosen = [by_code[code] for code in sorted(signal)]
+        held = run.share_no_more(chosen[0], history)
+        if {"IW101", "IW103"} & signal:
+            held = run.thaw(chosen[0], history) or held
+        given = tuple(sorted(answers))
+        answer(answers, [replace(item, codes=given) for item in held])
+    if signal - answered:
         # the kernels are off, and behind them biases may be as well
         mended = weights.mend_signal(chosen, history, tuple(sorted(answers)))
         if all(item.kind == "normalization" for item in mended):

@@ -321,11 +321,11 @@ class CannotTryError(Exception):
 
 def _lies_before_weights(item: Advice, tried: _Tried) -> bool:
     """True for what no weights make up for: an output that does not fit, dropout or a penalty
-    that leaves nothing, targets out of scale, and inputs where scaling them helps.
+    that leaves nothing, frozen layers, targets out of scale, and inputs where scaling them helps.
     """
     if item.kind == "output_loss":
         return "IW602" in item.codes
-    if item.kind in ("regularization", "target_scale"):
+    if item.kind in ("regularization", "target_scale", "optimizer"):
         return True
     return item.kind == "input_scale" and "IW601" in item.codes and bool(tried.helps)
 

@@ -379,6 +379,20 @@ def mend_constant_loss(finding: Finding, history: History) -> list[Advice]:
     output = history.output
     square = history.series.get(Statistic.PREDICTION_SQUARE)
     off = square is not None and output.low == 0.0 and bool((square[-3:] == 0.0).all())
+    counted = history.series.get(Statistic.LABELS_COUNTED)
+    if output.weighted and counted is not None and bool((counted == 0.0).all()):
+        return [
+            _change(
+                finding,
+                "",
+                "data",
+                "sample weights that are all 0",
+                "sample weights above 0 for what is to be learned",
+                "assert np.any(sample_weight > 0)",
+                "No label of any batch seen counts for more than nothing: look at how sample "
+                "weights, class weights or masks are made.",
+            )
+        ]
     if off:
         return [
             _change(
@@ -630,6 +644,9 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_max" and loss in _OUTPUTS and low == -1.0:
         suggested = "labels of 0 and 1"
         code = "y = (y > 0).astype(int)  # labels of 0 and 1"
+    elif decisive == "label_max" and units == 1 and whole and 0.0 < low == high - 1.0:
+        suggested = "labels of 0 and 1"
+        code = f"y = y - {low:g}  # labels of 0 and 1"
     elif decisive == "label_max" and loss in _OUTPUTS and _are_two_values(history, high):
         suggested = "labels of 0 and 1"
         code = f"y = y / {high:.4g}  # from 0 to 1"
@@ -734,9 +751,9 @@ def start_learning(
         training: how the model is trained.
         alone: True if no other rule has found anything.
     """
-    frozen = [x.path for x in history.layers if x.frozen and x.kernel is not None]
-    if frozen and alone:
-        return [_thaw(finding, path) for path in frozen]
+    thawed = thaw(finding, history)
+    if thawed and alone:
+        return thawed
     clip = _loosen_clip(finding, history, training)
     seen = [*_hold_less_back(finding, history), *clip, *_bend(finding, history)]
     if seen:
@@ -762,17 +779,22 @@ def start_learning(
     return [*_rectify(finding, history), look_at_labels(reason), rate]
 
 
-def _thaw(finding: Finding, path: str) -> Advice:
-    return _change(
-        finding,
-        path,
-        "optimizer",
-        "trainable=False",
-        "trainable=True, or weights that were trained before",
-        "layer.trainable = True  # then model.compile(...) again",
-        f"{path} is frozen: what it makes of the inputs stays what its weights make of them now. "
-        "Weights that were never trained tell the layers behind it little.",
-    )
+def thaw(finding: Finding, history: History) -> list[Advice]:
+    """For layers that are frozen as they are."""
+    return [
+        _change(
+            finding,
+            layer.path,
+            "optimizer",
+            "trainable=False",
+            "trainable=True, or weights that were trained before",
+            "layer.trainable = True  # then model.compile(...) again",
+            "The layer is frozen: what it makes of the inputs stays what its weights make of them "
+            "now. Weights that were never trained tell the layers behind it little.",
+        )
+        for layer in history.layers
+        if layer.frozen and layer.kernel is not None
+    ]
 
 
 def _is_slow(history: History, training: Training) -> str:
@@ -930,14 +952,9 @@ def drop_less(finding: Finding, history: History) -> list[Advice]:
 def _bend(finding: Finding, history: History) -> list[Advice]:
     """Activations, where no hidden layer has one, and others for those that are an output's."""
     hidden = [x for x in history.layers if x.kernel is not None and not x.is_output]
-    shared = [x.path for x in hidden if _shares_out(x, history)]
-    reason = (
-        "A softmax shares out 1 among all of its units: inside a network little of what tells "
-        "examples apart passes, and less of the gradient. It is made for an output (Bishop 2006, "
-        "sec. 4.3.4)."
-    )
+    shared = share_no_more(finding, history)
     if shared:
-        return [rectify(path, "softmax", (finding.code,), reason) for path in shared]
+        return shared
     if not hidden or any(x.activation is None or x.activation.name != "linear" for x in hidden):
         return []
     return [
@@ -954,6 +971,20 @@ def _bend(finding: Finding, history: History) -> list[Advice]:
             codes=(finding.code,),
         )
         for layer in hidden
+    ]
+
+
+def share_no_more(finding: Finding, history: History) -> list[Advice]:
+    """Rectifiers in place of hidden softmaxes."""
+    reason = (
+        "A softmax shares out 1 among all of its units: inside a network little of what tells "
+        "examples apart passes, and less of the gradient. It is made for an output (Bishop 2006, "
+        "sec. 4.3.4)."
+    )
+    return [
+        rectify(layer.path, "softmax", (finding.code,), reason)
+        for layer in history.layers
+        if layer.kernel is not None and not layer.is_output and _shares_out(layer, history)
     ]
 
 

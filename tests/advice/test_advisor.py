@@ -649,3 +649,41 @@ def test_a_recurrent_layer_of_constants_is_drawn_before_inputs_are_scaled():
     ]
     assert {"IW102"} <= set(drawn[0].codes)
     assert watch.report.problems == []
+
+
+def test_a_hidden_softmax_under_which_gradients_fade_is_named():
+    hidden = [layers.Dense(24, "softmax", name=f"h_{i}") for i in range(6)]
+    _, report = run(hidden, optimizer="adam", epochs=8)
+    assert "IW201" in {finding.code for finding in report.findings}
+    first = report.advice[0]
+    assert (first.kind, first.current) == ("activation", "softmax")
+
+
+def test_sample_weights_of_0_are_named_where_the_loss_has_no_slope():
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).standard_normal((320, 8)).astype("float32")
+    hidden = layers.Dense(16, "relu")
+    model = keras.Sequential([keras.Input((8,)), hidden, layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    watch = initwatch.InitWatch(console=False)
+    nothing = np.zeros(320)
+    model.fit(x, np.arange(320) % 3, 32, 4, verbose=0, sample_weight=nothing, callbacks=[watch])
+    first = watch.report.advice[0]
+    assert (first.kind, first.code) == ("data", "assert np.any(sample_weight > 0)")
+
+
+def test_labels_of_1_and_2_are_brought_to_0_and_1():
+    assert misfit(1 + np.arange(512) % 2, "sigmoid", 1, "binary_crossentropy") == (
+        "y = y - 1  # labels of 0 and 1"
+    )
+
+
+def test_frozen_layers_whose_signal_fades_are_to_be_trained():
+    tiny = keras.initializers.RandomNormal(stddev=1e-3, seed=1)
+    hidden = [
+        layers.Dense(24, "relu", kernel_initializer=tiny, trainable=False, name=f"h_{i}")
+        for i in range(5)
+    ]
+    _, report = run(hidden, optimizer="adam", epochs=12)
+    first = report.advice[0]
+    assert (first.kind, first.current) == ("optimizer", "trainable=False")
