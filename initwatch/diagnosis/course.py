@@ -224,19 +224,18 @@ def ends_above(history: History, course: Course | None) -> bool:
 
 
 def ends_poorly(history: History, course: Course | None) -> bool:
-    """True if a fit of 100 steps or more ends with most of the baseline's error left.
+    """True if a fit of 100 steps or more is known to end without having learned well.
 
     By itself that is no fault: it may need more steps. Beside one it is what the fault has done.
     """
     if course is None or not history.over or course.steps < LONG or course.learns_well:
         return False
-    left = [x for x in (course.share, course.errors) if x is not None]
     skill = course.skill
-    if not left and skill is not None:
-        # a loss that asks for another scale than the labels' is served by what goes with them
-        told = skill.agreement if np.isfinite(skill.agreement) else 0.0
-        left = [min(skill.share, 1.0 - max(told, 0.0))]
-    return bool(left) and min(left) >= FEW_ERRORS
+    if course.share is not None or skill is None:
+        return course.share is not None
+    # a loss that asks for another scale than the labels' is served by what goes with them
+    told = skill.agreement if np.isfinite(skill.agreement) else 0.0
+    return min(skill.share, 1.0 - told) >= LEARNED_WELL
 
 
 def below_zero(history: History) -> bool:

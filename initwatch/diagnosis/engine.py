@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from initwatch.diagnosis.causes import EXPLANATIONS, LEADS_TO, can_follow
-from initwatch.diagnosis.course import course_of, is_harmed, is_lost
+from initwatch.diagnosis.course import LEARNED_WELL, course_of, is_harmed, is_lost
 from initwatch.diagnosis.rule import Rule
 from initwatch.errors import Faults
 from initwatch.records import Finding, History
@@ -41,7 +41,7 @@ class Engine:
         self._seen: dict[str, int] = {}  # code -> the newest step at which it was found
         self._gone: set[str] = set()  # codes whose evidence is no longer there
         self._learns_well = False
-        self._above_guess = False
+        self._loss_high = False
         self._abstained: dict[str, str] = {}
         self._judged = -1
         self._harmed = False
@@ -66,7 +66,8 @@ class Engine:
         # what has been seen to do harm does not wait again; it recovers with the run
         self._harmed = self._harmed or is_harmed(history)
         self._learns_well = course is not None and course.learns_well
-        self._above_guess = course is not None and course.above_guess
+        share = None if course is None else course.share
+        self._loss_high = share is not None and share >= (LEARNED_WELL if history.over else 1.0)
         for rule in self._rules.values():
             stage = f"rule {rule.code}"
             if self._faults.failed(stage):
@@ -163,12 +164,15 @@ class Engine:
 
     @property
     def _does_well(self) -> bool:
-        """True if the run learns well, and by more than its errors where something hurts it."""
+        """True if the run learns well, and by more than its errors where something hurts it.
+
+        Few errors under a loss that is high are predictions that are sure where they are wrong.
+        """
         hurts = any(
             getattr(self._rules[code], "hurts_above_guess", False)
             for code in self._found.keys() - self._gone
         )
-        return self._learns_well and not (self._above_guess and hurts)
+        return self._learns_well and not (self._loss_high and hurts)
 
     @property
     def findings(self) -> list[Finding]:

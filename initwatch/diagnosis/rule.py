@@ -29,9 +29,10 @@ class Rule(Protocol):
         persists: True if what it finds is a fault also in a run that learns well; left out, a
             finding of such a run has recovered.
         waits_for_harm: True if its warnings are only mentioned as long as no harm is measured: the
-            loss is not lost and, as far as it is known, not that of a run that fails to learn.
+            loss is not lost and, as far as it is known, not that of a run that fails to learn, nor
+            of one that ends without having learned well.
         hurts_above_guess: True if a run in which it is found does not learn well while its loss
-            is above that of a constant guess, few as its errors may be.
+            is above that of a constant guess, or ends near it, few as its errors may be.
 
     A rule that cannot judge every model has a method ``abstains(history)`` besides, which gives
     the reason in one line, or None. One that takes back some of what it finds only has a method
