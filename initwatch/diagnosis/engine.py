@@ -86,6 +86,8 @@ class Engine:
                 # a run that is lost has not mended what hurt it
                 if found or not lost:
                     self._update(rule, found, history.step, news)
+        # at the end a high loss is harm, few as the errors may be
+        self._harmed |= history.over and self._learns_well and not self._does_well
         news |= {code for code in waiting if not self._waits(self._found[code])}
         by_code = {finding.code: finding for finding in self.findings}
         self._keep_told(by_code, news, history)

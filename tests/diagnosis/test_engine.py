@@ -156,6 +156,22 @@ def test_a_run_that_learns_by_its_errors_alone_is_hurt_by_what_is_still_there(hu
     assert {finding.state for finding in engine.findings} == {state}
 
 
+@pytest.mark.parametrize(("hurts", "loss"), [(True, 1.9), (True, 0.5), (False, 1.9)])
+def test_a_fit_that_ends_with_a_high_loss_and_few_errors_is_harmed_by_what_hurts(hurts, loss):
+    """83 % of a guess's loss at 30 % of its errors: sure where it is wrong."""
+    waiting, present = Scripted("IW901", [[found()]]), Scripted("IW902", [[found("IW902")]])
+    waiting.waits_for_harm = True
+    present.hurts_above_guess = hurts
+    engine, _ = engine_of(waiting, present)
+    losses = np.append(np.linspace(9.0, loss, 20), np.full(40, loss))
+    history = dataclasses.replace(with_course(losses), error_shares=np.full(60, 0.3))
+    engine.judge(history)
+    assert engine.findings[-1].severity == "info"
+    engine.judge(dataclasses.replace(history, over=True))
+    told = {finding.code: finding.severity for finding in engine.findings}
+    assert told["IW901"] == ("warning" if hurts and loss > 1.0 else "info")
+
+
 @pytest.mark.parametrize(("loss", "state"), [(100.0, "recovered"), (110.0, "active")])
 def test_errors_excuse_no_loss_beyond_what_a_softmax_can_tell(loss, state):
     """In float32 a probability is 0 from 103 nats on."""
