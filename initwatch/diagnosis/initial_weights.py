@@ -87,47 +87,37 @@ def one_sided(history: History) -> list[tuple[LayerSpec, Kernel, float]]:
     Of inputs that are all of one sign, as behind ReLU, a unit sums mean x fan_in of their size in
     common with all other units, and std x sqrt(fan_in) of its own.
     """
-    if Statistic.WEIGHT_MEAN not in history.series or Statistic.WEIGHT_STD not in history.series:
-        return []
-    mean, std = (
-        history.first(statistic, 1)[0]
-        for statistic in (Statistic.WEIGHT_MEAN, Statistic.WEIGHT_STD)
-    )
-    columns = {variable.path: i for i, variable in enumerate(history.variables)}
-    out = []
-    for layer in history.layers:
-        for kernel in layer.kernels:
-            column = columns.get(kernel.variable)
-            if column is None or kernel is layer.recurrent_kernel:
-                continue
-            share = _common_over_own(mean[column], std[column]) * np.sqrt(kernel.fan_in)
-            if not np.isnan(share):
-                out.append((layer, kernel, float(share)))
-    return out
+    shares = _common_over_own(history)
+    return [
+        (layer, kernel, shares[kernel.variable] * float(np.sqrt(kernel.fan_in)))
+        for layer in history.layers
+        for kernel in layer.kernels
+        if kernel.variable in shares and kernel is not layer.recurrent_kernel
+    ]
 
 
 def one_sided_embeddings(history: History) -> list[VariableSpec]:
     """Embeddings whose vectors begin so alike that entries are hardly told apart."""
-    if Statistic.WEIGHT_MEAN not in history.series or Statistic.WEIGHT_STD not in history.series:
-        return []
-    mean, std = (
-        history.first(statistic, 1)[0]
-        for statistic in (Statistic.WEIGHT_MEAN, Statistic.WEIGHT_STD)
-    )
+    shares = _common_over_own(history)
     return [
         variable
-        for i, variable in enumerate(history.variables)
-        if variable.role == "embeddings" and _common_over_own(mean[i], std[i]) > ONE_SIDED
+        for variable in history.variables
+        if variable.role == "embeddings" and shares.get(variable.path, 0.0) > ONE_SIDED
     ]
 
 
-def _common_over_own(mean: float, std: float) -> float:
-    """|mean| / std; infinite for a constant, NaN for zeros."""
-    size = abs(float(mean))
-    # what float32 leaves of the standard deviation of a constant
-    if std <= EQUAL * size:
-        return np.inf if size > 0.0 else np.nan
-    return size / float(std)
+def _common_over_own(history: History) -> dict[str, float]:
+    """Variable -> |mean| / std of its first values; infinite for a constant, left out for zeros."""
+    needed = (Statistic.WEIGHT_MEAN, Statistic.WEIGHT_STD)
+    if any(statistic not in history.series for statistic in needed):
+        return {}
+    means, stds = (np.abs(history.first(statistic, 1)[0]) for statistic in needed)
+    out = {}
+    for variable, mean, std in zip(history.variables, means, stds, strict=True):
+        if mean > 0.0 or std > 0.0:
+            # what float32 leaves of the deviation of a constant is none
+            out[variable.path] = float(mean / std) if std > EQUAL * mean else np.inf
+    return out
 
 
 def equal_at_first(history: History) -> list[str]:

@@ -12,6 +12,7 @@ from tests.diagnosis.histories import (
     mlp_history,
     plain,
     set_to,
+    with_layers,
     with_losses,
     with_series,
 )
@@ -59,6 +60,12 @@ def test_examples_that_differ_or_are_told_apart_all_the_same_are_no_fault():
     assert finding_of(RULE, alike(1.0, FALLING)) is None
     # large biases make all outputs alike, whatever the inputs are
     assert finding_of(RULE, alike(1.0, FLAT, bias=5.0)) is None
+
+
+def test_a_single_unit_tells_nothing_of_how_alike_examples_are():
+    """The cosine of two numbers of one sign is 1."""
+    single = with_layers(alike(1.0, FLAT), lambda x: dataclasses.replace(x, outputs=1))
+    assert finding_of(RULE, single) is None
 
 
 @pytest.mark.parametrize("scale", [255.0, 1e-4])
