@@ -674,7 +674,7 @@ def fit_output(finding: Finding, history: History) -> list[Advice]:
     elif decisive == "label_min":
         suggested = "mean_squared_error, which takes labels of either sign"
         code = f'{head(units)}  # loss="mean_squared_error"'
-    elif decisive == "label_row_sum" and finding.evidence["label_row_sum"] > units / 2.0:
+    elif decisive == "inverted_row_sum":
         suggested = "1 for the class of the row, 0 for the others"
         code = "y = 1 - y"
     elif decisive == "label_row_sum" and high < 0.5:  # scaled, not of several classes

@@ -496,6 +496,10 @@ def test_labels_that_were_scaled_are_to_add_up_to_one():
 def test_labels_of_all_classes_but_one_are_turned_over():
     y = 1.0 - np.eye(4)[np.arange(512) % 4]
     assert misfit(y, "softmax", 4, "categorical_crossentropy") == "y = 1 - y"
+    # most labels of a row, though not all but one, are several classes a row
+    several = np.tile([[1.0, 1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 1.0, 0.0]], (256, 1))
+    code = misfit(several, "softmax", 5, "binary_crossentropy")
+    assert 'activation="sigmoid"' in code
 
 
 def test_the_output_of_a_convolution_stays_one():

@@ -398,7 +398,7 @@ class OutputLossMismatch:
                 yield _Fault(
                     "warning" if wrong else "info",
                     "error" if wrong else "warning",
-                    "label_row_sum",
+                    "inverted_row_sum" if inverted else "label_row_sum",
                     total,
                     1.0,
                     f"{loss} wants one class a row; the labels of a row add up to {total:.3g}"

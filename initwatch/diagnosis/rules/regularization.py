@@ -25,10 +25,10 @@ class Regularization:
         Weights that are pulled to 0 faster than the data can pull them away carry no signal.
     How it is measured:
         What regularizers and add_loss put into the step's loss, against the rest of it, a median
-        over the last 20 sampled steps; the run is no better than the baseline after 50 steps, or
-        began with such a penalty, and that has shrunk to a tenth, or the weights to a half. Of a
-        constraint: the size of its kernel after the first step and now, less than a half of what
-        it was initialised to, in a run that is no better than the baseline after 50 steps.
+        over the last 20 sampled steps; or the run began with such a penalty, and that has shrunk to
+        a tenth, or the weights to a half. Of a constraint: the size of its kernel after the first
+        step and now, less than a half of what it was initialised to. Both in a run that is no
+        better than the baseline after 50 steps, or ends after 100 without having learned well.
     What it does not flag:
         Penalties and constraints of a run that learns, however tight; losses that are made by
         add_loss alone.
@@ -96,8 +96,8 @@ class Regularization:
             },
             message=(
                 f"The penalty on the weights ({size:.3g}) outweighs the loss of the data "
-                f"({loss:.3g}), and the model predicts no better than always the same: the "
-                "steps shrink the weights instead of fitting the data."
+                f"({loss:.3g}), and {_outcome(course)}: the steps shrink the weights instead of "
+                "fitting the data."
             ),
         )
 
@@ -132,8 +132,7 @@ class Regularization:
             },
             message=(
                 f"{variable.constraint} cuts the kernel of {variable.layer} to {left:.2g} of the "
-                "size it was initialised to, and the model predicts no better than always the "
-                "same."
+                f"size it was initialised to, and {_outcome(course)}."
             ),
         )
 
@@ -151,3 +150,9 @@ class Regularization:
             if v.role.endswith("kernel") and first[i] > 0.0
         ]
         return float(np.median(now[kernels] / first[kernels])) if kernels else 1.0
+
+
+def _outcome(course: Course) -> str:
+    if course.no_better:
+        return "the model predicts no better than always the same"
+    return "the model has not learned well"

@@ -114,6 +114,16 @@ def test_a_constraint_that_cuts_kernels_down_is_told_with_its_layers():
     assert {item.code for item in advice} == {"kernel_constraint=None"}
 
 
+def test_of_a_run_that_has_learned_a_little_it_does_not_say_that_it_has_learned_nothing():
+    """The loss ends at 70 % of the baseline's."""
+    little = np.append(np.linspace(GUESS, 0.7 * GUESS, 100), np.full(100, 0.7 * GUESS))
+    for history in (penalized(23.0, little), constrained(0.02, losses=little)):
+        assert finding_of(RULE, history) is None
+        finding = finding_of(RULE, dataclasses.replace(history, over=True))
+        assert finding.severity == "warning"
+        assert "the model has not learned well" in finding.message
+
+
 @pytest.mark.parametrize(
     "history",
     [
