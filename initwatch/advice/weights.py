@@ -394,7 +394,7 @@ def resize(history: History, codes: tuple[str, ...]) -> list[Advice]:
             )
             figures = {k: v for k, v in advice.predicted.items() if k.startswith("sigma_w2")}
             out.append(replace(advice, reason=reason, predicted=figures))
-    alike = {variable.path for variable in one_sided_embeddings(history)}
+    alike = {variable.path for variable, _ in one_sided_embeddings(history)}
     for i, variable in enumerate(history.variables):
         if variable.role == "embeddings" and variable.path in large.keys() | alike:
             out.append(

@@ -189,7 +189,7 @@ def is_harmed(history: History) -> bool:
     if is_lost(history) or below_zero(history):
         return True
     course = course_of(history)
-    if ends_above(history, course) or ends_poorly(history, course):
+    if ends_poorly(history, course):
         return True
     if course is None or not course.hurt:
         return False
@@ -204,9 +204,7 @@ def is_lost(history: History) -> bool:
 
 def is_hurt(history: History, course: Course | None) -> bool:
     """True if the loss is lost, or its course, as far as it is known, is that of a run in harm."""
-    if is_lost(history) or below_zero(history):
-        return True
-    if ends_above(history, course) or ends_poorly(history, course):
+    if is_lost(history) or below_zero(history) or ends_poorly(history, course):
         return True
     return course is not None and course.hurt
 
@@ -231,11 +229,13 @@ def ends_poorly(history: History, course: Course | None) -> bool:
     if course is None or not history.over or course.steps < LONG or course.learns_well:
         return False
     skill = course.skill
-    if course.share is not None or skill is None:
-        return course.share is not None
+    if course.share is not None:
+        return True
+    if skill is None:
+        return False
     # a loss that asks for another scale than the labels' is served by what goes with them
     told = skill.agreement if np.isfinite(skill.agreement) else 0.0
-    return min(skill.share, 1.0 - told) >= LEARNED_WELL
+    return skill.at_baseline or min(skill.share, 1.0 - told) >= LEARNED_WELL
 
 
 def below_zero(history: History) -> bool:

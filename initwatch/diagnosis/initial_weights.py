@@ -96,11 +96,11 @@ def one_sided(history: History) -> list[tuple[LayerSpec, Kernel, float]]:
     ]
 
 
-def one_sided_embeddings(history: History) -> list[VariableSpec]:
-    """Embeddings whose vectors begin so alike that entries are hardly told apart."""
+def one_sided_embeddings(history: History) -> list[tuple[VariableSpec, float]]:
+    """Embeddings whose vectors begin so alike that entries are hardly told apart; |mean| / std."""
     shares = _common_over_own(history)
     return [
-        variable
+        (variable, shares[variable.path])
         for variable in history.variables
         if variable.role == "embeddings" and shares.get(variable.path, 0.0) > ONE_SIDED
     ]

@@ -73,53 +73,51 @@ class OneSidedWeights:
             yield from self._of_embeddings(history)
             return
         layer, kernel, share = max(found, key=lambda entry: entry[2])
-        column = history.variable_index(kernel.variable)
-        mean = float(history.first(Statistic.WEIGHT_MEAN, 1)[0, column])
-        std = float(history.first(Statistic.WEIGHT_STD, 1)[0, column])
+        evidence = self._evidence(history, kernel.variable, share)
         suitable = suitable_rms(layer, kernel)
-        yield Finding(
-            code=self.code,
-            symptom=self.symptom,
-            severity="warning",
-            layers=list(dict.fromkeys(each.path for each, _, _ in found)),
-            step=history.step,
-            evidence={
-                "common_over_own": share,
-                "common_over_own_limit": self.max_share,
-                "weight_mean": mean,
-                "weight_std": std,
-                "suitable_std": suitable,
-            },
-            message=(
-                f"The weights of {layer.path} start around {mean:.2g} instead of 0 (standard "
-                f"deviation {std:.2g}; 0 and {suitable:.2g} suit it). All of its units "
-                "add up their inputs nearly alike, so little of what tells examples apart gets "
-                "through."
-            ),
+        yield self._finding(
+            history,
+            list(dict.fromkeys(each.path for each, _, _ in found)),
+            evidence | {"suitable_std": suitable},
+            f"The weights of {layer.path} start around {evidence['weight_mean']:.2g} instead of 0 "
+            f"(standard deviation {evidence['weight_std']:.2g}; 0 and {suitable:.2g} suit it). All "
+            "of its units add up their inputs nearly alike, so little of what tells examples "
+            "apart gets through.",
         )
 
     def _of_embeddings(self, history: History) -> Iterator[Finding]:
         found = one_sided_embeddings(history)
         if not found:
             return
-        first = found[0]
-        column = history.variable_index(first.path)
-        mean = float(history.first(Statistic.WEIGHT_MEAN, 1)[0, column])
-        std = float(history.first(Statistic.WEIGHT_STD, 1)[0, column])
-        yield Finding(
+        variable, share = max(found, key=lambda entry: entry[1])
+        evidence = self._evidence(history, variable.path, share)
+        yield self._finding(
+            history,
+            [each.layer for each, _ in found],
+            evidence,
+            f"The vectors of {variable.layer} all start near {evidence['weight_mean']:.2g} "
+            f"(standard deviation {evidence['weight_std']:.2g}): one entry looks like any other to "
+            "the layers behind.",
+        )
+
+    def _evidence(self, history: History, path: str, share: float) -> dict[str, float]:
+        column = history.variable_index(path)
+        return {
+            "common_over_own": share,
+            "common_over_own_limit": self.max_share,
+            "weight_mean": float(history.first(Statistic.WEIGHT_MEAN, 1)[0, column]),
+            "weight_std": float(history.first(Statistic.WEIGHT_STD, 1)[0, column]),
+        }
+
+    def _finding(
+        self, history: History, layers: list[str], evidence: dict[str, float], message: str
+    ) -> Finding:
+        return Finding(
             code=self.code,
             symptom=self.symptom,
             severity="warning",
-            layers=[variable.layer for variable in found],
+            layers=layers,
             step=history.step,
-            evidence={
-                "common_over_own": abs(mean) / std if std > 0.0 else float("inf"),
-                "common_over_own_limit": self.max_share,
-                "weight_mean": mean,
-                "weight_std": std,
-            },
-            message=(
-                f"The vectors of {first.layer} all start near {mean:.2g} (standard deviation "
-                f"{std:.2g}): one entry looks like any other to the layers behind."
-            ),
+            evidence=evidence,
+            message=message,
         )

@@ -330,16 +330,15 @@ class OutputLossMismatch:
                 f"{output.softmaxes} softmaxes stand one behind the other at the output: what "
                 "comes out is nearly the same for every class.",
             )
-        off = history.series.get(Statistic.PREDICTION_SUM_OFF)
-        if output.loss not in _CATEGORICAL or off is None or output.activation != "softmax":
+        if output.loss not in _CATEGORICAL or output.activation != "softmax":
             return
-        known = off[:, 0][np.isfinite(off[:, 0])]
-        if len(known) and float(np.median(known)) > self.adds_up:
+        off = _typical(history, Statistic.PREDICTION_SUM_OFF)
+        if off > self.adds_up:
             yield _Fault(
                 "info",
                 "error",
                 "prediction_sum_off",
-                float(np.median(known)),
+                off,
                 self.adds_up,
                 "The predicted probabilities of an example do not add up to 1: the softmax "
                 "goes over another axis than that of the classes.",
@@ -446,17 +445,10 @@ class OutputLossMismatch:
             "be told apart.",
         )
 
-    @staticmethod
-    def _outside(history: History) -> float:
-        """Median share of the predictions that are no probabilities."""
-        shares = history.series.get(Statistic.PREDICTION_OUTSIDE)
-        known = shares[:, 0][np.isfinite(shares[:, 0])] if shares is not None else np.zeros(0)
-        return float(np.median(known)) if len(known) else 0.0
-
     def _no_probability(self, output: Output, history: History) -> Iterator[_Fault]:
         name, loss = output.activation, output.loss
         if not name:
-            share = self._outside(history)
+            share = _typical(history, Statistic.PREDICTION_OUTSIDE)
             if share > self.outside:
                 yield _Fault(
                     "warning",
@@ -580,6 +572,13 @@ def _of_one_row(history: History) -> int:
     losses = history.losses[len(history.losses) // 2 :]
     falls = bool((losses[np.isfinite(losses)] < 0.5 * history.losses[0]).all())
     return int(np.nansum(counted)) if (variance == 0.0).all() and falls else 0
+
+
+def _typical(history: History, statistic: Statistic) -> float:
+    """Median of what is known of the first output; 0 where nothing is."""
+    values = history.series.get(statistic)
+    known = values[:, 0][np.isfinite(values[:, 0])] if values is not None else np.zeros(0)
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _row_sum(history: History) -> float:

@@ -65,12 +65,11 @@ class UnscaledInput:
     def _all_alike(self, history: History) -> Finding | None:
         """For examples that are the same one to the first layer, in a run that does not learn."""
         first = history.first_weights
-        # two numbers of one sign have a cosine of 1, whatever they are
-        if first is not None and first.outputs == 1:
-            return None
         embedded = any(x.class_name == "Embedding" for x in history.layers)
         if first is None or embedded or Statistic.ACTIVATION_SIMILARITY not in history.series:
             return None
+        if first.outputs == 1:
+            return None  # two numbers of one sign have a cosine of 1, whatever they are
         column = history.layer_index(first.path)
         rows = history.first(Statistic.ACTIVATION_SIMILARITY, self.window)[:, column]
         if len(rows) < self.window:
